@@ -1,0 +1,3 @@
+module github.com/forst-go/forst
+
+go 1.25.0
