@@ -1,0 +1,72 @@
+package namespace
+
+import (
+	"slices"
+
+	"github.com/forst-go/forst/internal/mutant"
+)
+
+// packing is a file that a pack works on.
+type packing struct {
+	f    *file
+	offs []int64 // where each extent begins in the file; a replacement has the same length, so these stay
+	own  bool    // f.extents is this pack's own copy
+}
+
+// pack performs the replacements in their order. One takes place only if its file is still there and has, at exactly that
+// offset, exactly the old extent: whatever happened to the file since the extents were collected, the bytes stay the same.
+func (s *State) pack(packs []Repack) {
+	if mutant.On(mutPackByFile) {
+		s.packByFile(packs)
+		return
+	}
+	open := make(map[Inode]*packing)
+	for i := range packs {
+		r := &packs[i]
+		p := open[r.Inode]
+		if p == nil {
+			f := s.files[r.Inode]
+			if f == nil {
+				continue
+			}
+			p = &packing{f: f, offs: make([]int64, len(f.extents))}
+			var off int64
+			for i := range f.extents {
+				p.offs[i] = off
+				off += f.extents[i].Len
+			}
+			open[r.Inode] = p
+		}
+		at, found := slices.BinarySearch(p.offs, r.FileOff)
+		if !found || p.f.extents[at] != r.Old && !mutant.On(mutPackByOffset) {
+			continue
+		}
+		if !p.own && !mutant.On(mutPackInPlace) {
+			p.f.extents = slices.Clone(p.f.extents) // the old slice may be in a reader's hands
+			p.own = true
+		}
+		s.ref(p.f, r.New) // first, so that a container with both extents is not released
+		s.unref(p.f, p.f.extents[at])
+		p.f.extents[at] = r.New
+	}
+}
+
+// packByFile is a mutant: each file that the pack names gets the extents that were collected.
+func (s *State) packByFile(packs []Repack) {
+	seen := make(map[Inode]bool)
+	for i := range packs {
+		f := s.files[packs[i].Inode]
+		if f == nil {
+			continue
+		}
+		if !seen[f.ino] {
+			seen[f.ino] = true
+			for _, e := range f.extents {
+				s.unref(f, e)
+			}
+			s.bytes -= f.size
+			f.size, f.extents = 0, nil
+		}
+		s.add(f, packs[i].New)
+	}
+}
