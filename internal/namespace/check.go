@@ -210,8 +210,6 @@ func (s *State) checkContainer(c *Container) error {
 	switch {
 	case c.Kind != Object && c.Kind != Frame:
 		return fmt.Errorf("container of kind %d: %w", c.Kind, fs.ErrInvalid)
-	case c.Kind == Object && c.CRC != 0:
-		return fmt.Errorf("data object with a CRC: %w", fs.ErrInvalid)
 	case uint64(c.Owner) > uint64(len(s.owners)):
 		return fmt.Errorf("container of foreign volume %d, of which there are %d: %w", c.Owner, len(s.owners), fs.ErrInvalid)
 	}
@@ -221,6 +219,10 @@ func (s *State) checkContainer(c *Container) error {
 func (s *State) checkExtent(e *Extent) error {
 	if e.Off < 0 || e.Len <= 0 || e.Off > math.MaxInt64-e.Len {
 		return fmt.Errorf("extent of %d bytes at %d: %w", e.Len, e.Off, fs.ErrInvalid)
+	}
+	// Inside a frame the journal checks the range, which it alone knows; an object's size is part of its container.
+	if c := &e.Container; c.Kind == Object && e.Off+e.Len > int64(c.CRC) {
+		return fmt.Errorf("extent of %d bytes at %d of an object of %d: %w", e.Len, e.Off, c.CRC, fs.ErrInvalid)
 	}
 	return s.checkContainer(&e.Container)
 }

@@ -115,7 +115,7 @@ func (r *reader) string() string { return string(r.take(r.uvarint())) }
 
 // The smallest encodings in bytes, for count.
 const (
-	minContainer = 1 + 1 + 1 + 8 + 1
+	minContainer = 1 + 1 + 1 + 8 + 1 + 4
 	minExtent    = minContainer + 1 + 1
 	minRepack    = 1 + 1 + minContainer + 1 + 1 + minContainer + 1
 )
@@ -130,8 +130,7 @@ func (r *reader) container() (c Container) {
 	}
 	c.Num = r.uvarint()
 	switch c.Kind {
-	case Object:
-	case Frame:
+	case Object, Frame:
 		if b := r.take(4); b != nil {
 			c.CRC = binary.LittleEndian.Uint32(b)
 		}

@@ -71,8 +71,5 @@ func appendContainer(b []byte, c *Container) []byte {
 	b = binary.AppendUvarint(b, c.Epoch)
 	b = binary.LittleEndian.AppendUint64(b, c.Nonce)
 	b = binary.AppendUvarint(b, c.Num)
-	if c.Kind == Frame {
-		b = binary.LittleEndian.AppendUint32(b, c.CRC)
-	}
-	return b
+	return binary.LittleEndian.AppendUint32(b, c.CRC)
 }

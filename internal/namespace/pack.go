@@ -15,6 +15,7 @@ type packing struct {
 
 // pack performs the replacements in their order. One takes place only if its file is still there and has, at exactly that
 // offset, exactly the old extent: whatever happened to the file since the extents were collected, the bytes stay the same.
+// Joined extents stop matching what was collected before they were joined, which is as good as a file that is gone.
 func (s *State) pack(packs []Repack) {
 	if mutant.On(mutPackByFile) {
 		s.packByFile(packs)
@@ -49,6 +50,43 @@ func (s *State) pack(packs []Repack) {
 		s.unref(p.f, p.f.extents[at])
 		p.f.extents[at] = r.New
 	}
+	for _, p := range open {
+		if p.own {
+			s.join(p.f)
+		}
+	}
+}
+
+// join makes neighbouring extents one where they follow each other in one data object, so that a log with a sync per record
+// does not carry an extent per record for ever. Frames are left alone: their extents are what later packs name. The pack
+// before owns f.extents. Which extents are joined depends on the sequence of operations only.
+func (s *State) join(f *file) {
+	n := 0
+	for i := range f.extents {
+		if i == 0 || !follows(&f.extents[i-1], &f.extents[i]) {
+			n++
+		}
+	}
+	if n == len(f.extents) {
+		return
+	}
+	joined := make([]Extent, 0, n)
+	for i, e := range f.extents {
+		if i == 0 || !follows(&f.extents[i-1], &e) {
+			joined = append(joined, e)
+			continue
+		}
+		joined[len(joined)-1].Len += e.Len
+		u := s.containers[e.Container]
+		s.containers[e.Container] = Use{u.Bytes, u.Refs - 1}
+		s.extents--
+	}
+	f.extents = joined
+}
+
+// follows reports whether b continues a in a data object.
+func follows(a, b *Extent) bool {
+	return b.Off == a.Off+a.Len && b.Container == a.Container && b.Container.Kind == Object
 }
 
 // packByFile is a mutant: each file that the pack names gets the extents that were collected.

@@ -11,7 +11,7 @@ func frame(n uint64) Container {
 	return Container{Kind: Frame, Epoch: 1, Nonce: 7, Num: n, CRC: uint32(n * 3)}
 }
 func object(n uint64) Container {
-	return Container{Kind: Object, Epoch: 1, Nonce: 7, Num: n}
+	return Container{Kind: Object, Epoch: 1, Nonce: 7, Num: n, CRC: 1<<32 - 1}
 }
 
 // must applies ops; an Append takes its bytes from its only entry in Extents, as a shorthand of these tests.
@@ -137,7 +137,7 @@ func TestErrors(t *testing.T) {
 		{"extend past the largest offset", Op{Kind: Extend, Inode: 1, Extents: []Extent{{object(1), 1<<63 - 1, 1}}}, []error{fs.ErrInvalid}},
 		{"extend past the largest size", Op{Kind: Extend, Inode: 77, Extents: []Extent{{object(1), 0, 1 << 62}, {object(1), 0, 1 << 62}}}, []error{fs.ErrInvalid}},
 		{"extend from no container", Op{Kind: Extend, Inode: 1, Extents: []Extent{{Container{}, 0, 1}}}, []error{fs.ErrInvalid}},
-		{"extend from an object with a CRC", Op{Kind: Extend, Inode: 1, Extents: []Extent{{Container{Kind: Object, CRC: 1}, 0, 1}}}, []error{fs.ErrInvalid}},
+		{"extend past the end of the object", Op{Kind: Extend, Inode: 1, Extents: []Extent{{Container{Kind: Object, CRC: 1}, 0, 2}}}, []error{fs.ErrInvalid}},
 		{"extend from an unknown volume", Op{Kind: Extend, Inode: 1, Extents: []Extent{{Container{Kind: Object, Owner: 1}, 0, 1}}}, []error{fs.ErrInvalid}},
 		{"pack of nothing", Op{Kind: Pack}, nil},
 		{"pack of another length", Op{Kind: Pack, Packs: []Repack{{1, 0, Extent{frame(1), 0, 5}, Extent{object(9), 0, 4}}}}, []error{fs.ErrInvalid}},

@@ -30,7 +30,7 @@ const (
 type Container struct {
 	Kind  ContainerKind
 	Owner uint32 // 0: this volume; else 1 + the index into State.Owners
-	CRC   uint32 // frames only: CRC of the frame; 0 for objects
+	CRC   uint32 // of a frame; for an object its size in bytes, so that an extent says all that a reader needs
 	Epoch uint64
 	Nonce uint64
 	Num   uint64 // counter of an object, number of a frame
