@@ -1,0 +1,44 @@
+// Package forst opens volumes by URL with every driver that comes with forst. A program that wants to link only one driver uses that
+// driver's package and forstfs.Open instead.
+package forst
+
+import (
+	"context"
+
+	"github.com/forst-go/forst/forstfs"
+	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/forstfs/local"
+	"github.com/forst-go/forst/forstfs/s3"
+)
+
+// Drivers returns a new registry that knows the schemes file and s3. The caller may register more.
+func Drivers() *driver.Registry {
+	r := &driver.Registry{}
+	r.Register("file", local.Opener)
+	r.Register("s3", s3.OpenURL)
+	return r
+}
+
+// OpenStore opens the store that a URL names; its parameters are documented in docs/stores.md.
+func OpenStore(ctx context.Context, url string) (driver.Store, error) {
+	return Drivers().Open(ctx, url)
+}
+
+// Open opens the volume at a URL ("s3://bucket/prefix", "file:///dir") for writing and takes it over; see forstfs.Open. nil options open an existing volume
+// with the defaults.
+func Open(ctx context.Context, url string, o *forstfs.Options) (*forstfs.FS, error) {
+	store, err := OpenStore(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	return forstfs.Open(ctx, store, named(o, url))
+}
+
+// OpenReadOnly opens the volume at a URL for reading; see forstfs.OpenReadOnly.
+func OpenReadOnly(ctx context.Context, url string, o *forstfs.Options) (*forstfs.FS, error) {
+	store, err := OpenStore(ctx, readOnly(url))
+	if err != nil {
+		return nil, err
+	}
+	return forstfs.OpenReadOnly(ctx, store, named(o, url))
+}

@@ -1,0 +1,55 @@
+package forstfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/internal/journal"
+	"github.com/forst-go/forst/internal/namespace"
+)
+
+// Errors of a volume; test with errors.Is. What is missing, exists or is not allowed matches the sentinels of io/fs.
+var (
+	ErrFenced   = journal.ErrFenced   // another process has taken the volume over: reopen it, after a pause
+	ErrBusy     = journal.ErrBusy     // somebody else is taking the volume over right now, or is at work: wait, or use Options.Force
+	ErrFailed   = journal.ErrFailed   // the store did not answer for longer than Options.RetryBudget; reopen the volume
+	ErrClosed   = journal.ErrClosed   // the volume was closed
+	ErrNoVolume = journal.ErrNoVolume // nothing is here: check the URL, or set Options.Create
+	ErrExists   = journal.ErrExists   // CreateNew found a volume
+	ErrFormat   = journal.ErrFormat   // written by a newer forst: upgrade
+	ErrDropped  = journal.ErrDropped  // the volume was dropped; its prefix is not used again: choose another
+	ErrDamaged  = journal.ErrDamaged  // bytes in the store are missing or wrong; nothing was changed
+	ErrStale    = journal.ErrStale    // what this handle reads was deleted by a newer writer: reopen or refresh
+
+	ErrForeign     = errors.New("the prefix holds objects that are not a forst volume")
+	ErrReadOnly    = fmt.Errorf("the volume is open read-only: %w", fs.ErrPermission)
+	ErrUnsafeStore = errors.New("the store does not keep the contract that durability rests on")
+
+	ErrIsDir    = namespace.ErrIsDir
+	ErrNotDir   = namespace.ErrNotDir
+	ErrNotEmpty = namespace.ErrNotEmpty
+)
+
+func pathErr(op, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	// The sentinels stand bare in a PathError, so that every way of asking (os.IsNotExist too) finds them.
+	for _, s := range []error{fs.ErrNotExist, fs.ErrExist} {
+		if errors.Is(err, s) {
+			return &fs.PathError{Op: op, Path: name, Err: s}
+		}
+	}
+	return &fs.PathError{Op: op, Path: name, Err: err}
+}
+
+// staleErr turns "the object is not there" into ErrStale: an engine takes not-exist for corruption or for an empty
+// database, and neither is what it means when a referenced object has gone.
+func staleErr(err error) error {
+	if driver.KindOf(err) == driver.KindNotExist {
+		return fmt.Errorf("%w (%v)", ErrStale, err)
+	}
+	return err
+}

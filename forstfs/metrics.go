@@ -1,0 +1,64 @@
+package forstfs
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"github.com/forst-go/forst/cache"
+	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/internal/journal"
+	"github.com/forst-go/forst/internal/meter"
+	"github.com/forst-go/forst/internal/namespace"
+)
+
+// counts are the volume's own counters.
+type counts struct {
+	deleted atomic.Int64
+	meter   *meter.Store
+}
+
+// watch counts the requests that reach the store.
+func (c *counts) watch(s driver.Store) driver.Store {
+	c.meter = meter.New(s)
+	return c.meter
+}
+
+// Metrics is a moment's picture of a volume.
+type Metrics struct {
+	Store          meter.Snapshot  // requests, bytes and errors by operation and by component
+	Journal        journal.Metrics // frames, images; zero on a read-only volume
+	Cache          cache.Metrics
+	Namespace      namespace.Stats // as issued, acknowledged or not
+	UploadMemory   int64           // bytes of bulk files that are not in the store yet
+	AheadMemory    int64           // bytes read ahead
+	PendingDeletes int             // unreachable objects that are still in the store
+	Deleted        int64           // objects deleted
+}
+
+// Metrics takes the picture; it makes no request.
+func (v *FS) Metrics() Metrics {
+	m := Metrics{
+		Store: v.counts.meter.Snapshot(), Cache: v.cache.Metrics(), UploadMemory: v.budget.inUse(), AheadMemory: v.aheadBudget.inUse(),
+		PendingDeletes: v.gc.pending(), Deleted: v.counts.deleted.Load(),
+	}
+	if !v.readOnly {
+		m.Journal = v.journal.Metrics()
+	}
+	v.mu.Lock()
+	m.Namespace = v.live.Stats()
+	v.mu.Unlock()
+	return m
+}
+
+// String is for people; its lines may change.
+func (m Metrics) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "store:     %v\n", m.Store)
+	fmt.Fprintf(&b, "journal:   %v\n", m.Journal)
+	fmt.Fprintf(&b, "cache:     %v\n", m.Cache)
+	fmt.Fprintf(&b, "namespace: %+v\n", m.Namespace)
+	fmt.Fprintf(&b, "memory:    %d bytes to upload, %d read ahead\n", m.UploadMemory, m.AheadMemory)
+	fmt.Fprintf(&b, "deleted:   %d objects, %d pending\n", m.Deleted, m.PendingDeletes)
+	return b.String()
+}

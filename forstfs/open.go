@@ -1,0 +1,211 @@
+package forstfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/forst-go/forst/cache"
+	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/internal/journal"
+	"github.com/forst-go/forst/internal/namespace"
+)
+
+const (
+	aheadMemory = 64 << 20 // bytes read ahead by all handles of a volume
+	warmSmall   = 32 << 20 // bytes of small files that an Open brings into the cache
+)
+
+// Open opens a volume for writing and takes it over: whoever had it open before is fenced. It takes five sequential round trips whatever
+// the volume's size. The FS owns the store from now on and closes it, also when Open fails.
+//
+// Errors: ErrNoVolume, ErrForeign, ErrExists, ErrBusy, ErrFormat, ErrDropped, ErrDamaged, ErrUnsafeStore, or what the store said.
+// Until Open has succeeded nothing is deleted; before the fence nothing is written, except by a volume that Create makes.
+func Open(ctx context.Context, store driver.Store, o *Options) (*FS, error) {
+	return open(ctx, store, o, false)
+}
+
+// OpenReadOnly opens a volume for reading as it is acknowledged now; see FS.Refresh. It never writes and disturbs no writer. Files may
+// vanish under it when a writer removes them: then reads return ErrStale.
+func OpenReadOnly(ctx context.Context, store driver.Store, o *Options) (*FS, error) {
+	return open(ctx, store, o, true)
+}
+
+func open(ctx context.Context, store driver.Store, o *Options, readOnly bool) (*FS, error) {
+	v, err := newFS(store, o, readOnly)
+	if err == nil {
+		if err = v.start(ctx); err == nil {
+			return v, nil
+		}
+		v.cancel()
+		v.wg.Wait()
+		if v.ownCache {
+			err = errors.Join(err, v.cache.Close())
+		}
+	}
+	name := store.Capabilities().Name
+	if o != nil && o.Name != "" {
+		name = o.Name
+	}
+	return nil, errors.Join(fmt.Errorf("open volume %s: %w", name, err), store.Close())
+}
+
+// newFS makes the parts of a volume; no request is made.
+func newFS(store driver.Store, o *Options, readOnly bool) (*FS, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	v := &FS{
+		o: o.EnsureDefaults(), readOnly: readOnly,
+		nodes: map[namespace.Inode]*node{}, locks: map[string]bool{},
+		pins: map[namespace.Container]int{}, deferred: map[namespace.Container]bool{},
+		never: make(chan struct{}), caps: store.Capabilities(),
+	}
+	v.store = v.counts.watch(store)
+	if v.o.Name == "" {
+		v.o.Name = v.caps.Name
+	}
+	v.objectSize = v.o.ObjectSize
+	if v.objectSize == 0 {
+		v.objectSize = max(v.caps.ObjectSize, 1<<20)
+	}
+	if m := v.caps.MaxObject; m > 0 {
+		v.objectSize = min(v.objectSize, m)
+	}
+	v.objectSize = min(v.objectSize, 1<<31)
+	v.budget = newBudget(int64(v.o.MaxInflight) * v.objectSize)
+	v.aheadBudget = newBudget(aheadMemory)
+	v.buffers = buffers{size: v.objectSize, max: v.o.MaxInflight}
+	v.uploads = make(chan struct{}, max(v.caps.Concurrency, 4))
+	v.bg, v.cancel = context.WithCancel(context.Background())
+	v.machine = &machine{v: v, acked: namespace.New()}
+	v.live = v.machine.acked
+	v.gc = &collector{v: v, wake: make(chan struct{}, 1)}
+	v.packer = &packer{v: v, wake: make(chan struct{}, 1)}
+	if v.cache = v.o.Cache; v.cache == nil {
+		c, err := cache.New(&cache.Options{Memory: v.o.CacheBytes})
+		if err != nil {
+			return nil, err
+		}
+		v.cache, v.ownCache = c, true
+	}
+	return v, nil
+}
+
+// start reads the volume and, to write, takes it over.
+func (v *FS) start(ctx context.Context) error {
+	ctx = driver.WithComponent(ctx, driver.CompOpen)
+	jo := &journal.Options{
+		Force: v.o.Force, BusyWait: v.o.BusyWait, FrameLimit: v.o.FrameLimit, FlushDelay: v.o.FlushDelay, RetryBudget: v.o.RetryBudget,
+		Nonce: v.o.Nonce, Logger: v.o.Logger, OnEvent: v.journalEvent,
+	}
+	if v.readOnly {
+		r, err := journal.OpenReader(ctx, v.store, v.machine, jo)
+		if err != nil {
+			return v.explain(ctx, err)
+		}
+		v.reader, v.id = r, r.Volume()
+		return nil
+	}
+	v.live = nil
+	if v.o.Create == CreateNew {
+		if err := v.create0(ctx); err != nil {
+			return err
+		}
+	}
+	j, err := journal.Open(ctx, v.store, v.machine, jo)
+	if errors.Is(err, ErrNoVolume) && v.o.Create == CreateIfMissing {
+		if err = v.create0(ctx); err == nil || errors.Is(err, ErrExists) {
+			j, err = journal.Open(ctx, v.store, v.machine, jo)
+		}
+	}
+	if err != nil {
+		return v.explain(ctx, err)
+	}
+	v.id = j.Volume()
+	v.mu.Lock()
+	v.live = v.machine.acked.Clone()
+	v.mu.Unlock()
+	v.journal = j
+	v.gc.released(v.machine.acked.TakeReleased())
+	v.wg.Go(v.gc.run)
+	v.wg.Go(v.packer.run)
+	v.wg.Go(v.afterTakeover)
+	v.packer.poke()
+	return nil
+}
+
+// create0 makes a new volume: on a store that keeps the contract, under a prefix that holds nothing at all.
+func (v *FS) create0(ctx context.Context) error {
+	switch _, err := journal.ReadRoot(ctx, v.store); {
+	case err == nil:
+		return fmt.Errorf("%w: open it with Create: MustExist, or choose another prefix", ErrExists)
+	case !errors.Is(err, ErrNoVolume):
+		return err
+	}
+	for info, err := range v.store.List(ctx, "", "") {
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("%w (the first is %q): choose an empty prefix, or remove them if nobody needs them", ErrForeign, info.Key)
+	}
+	_, err := journal.CreateRoot(ctx, v.store, journal.RootOptions{Nonce: v.o.Nonce, Created: v.o.Clock()})
+	return err
+}
+
+// explain tells an empty prefix from one that holds something else.
+func (v *FS) explain(ctx context.Context, err error) error {
+	if !errors.Is(err, ErrNoVolume) {
+		return err
+	}
+	for info, lerr := range v.store.List(ctx, "", "") {
+		if lerr != nil {
+			return errors.Join(err, lerr)
+		}
+		return fmt.Errorf("%w (the first is %q, the root object \"volume\" is missing): check the URL; nothing was changed", ErrForeign, info.Key)
+	}
+	return fmt.Errorf("%w: the prefix is empty: check the URL, or create the volume (forst create, or Options.Create: CreateIfMissing)", ErrNoVolume)
+}
+
+// afterTakeover brings small files into the cache and sweeps what earlier writers left behind.
+func (v *FS) afterTakeover() {
+	v.warm()
+	if v.journal.Epoch() <= 1 {
+		return // nobody was here before
+	}
+	if _, err := v.Sweep(v.bg); err != nil && v.bg.Err() == nil && v.Err() == nil {
+		v.o.Logger.Warn("sweep after takeover failed; it is repeated at the next one", "volume", v.o.Name, "err", err)
+	}
+}
+
+// warm fetches the bytes of WAL, MANIFEST and their like that lie packed in data objects: an engine reads them first.
+func (v *FS) warm() {
+	left := int64(warmSmall)
+	var small []*view
+	v.mu.Lock()
+	for f := range v.live.Files() {
+		if f.Kind == namespace.Small && f.Size > 0 && f.Size <= left {
+			left -= f.Size
+			small = append(small, newView(f.Extents))
+		}
+	}
+	v.mu.Unlock()
+	for _, w := range small {
+		v.prefetch(w, 0, w.size)
+	}
+}
+
+func (v *FS) journalEvent(e journal.Event) {
+	l := v.listen()
+	switch e.Kind {
+	case journal.EventDamagedImage:
+		l.Damaged(e.Key, e.Err)
+	case journal.EventFailed:
+		if v.budget != nil {
+			v.budget.open()
+		}
+		l.Failed(e.Err)
+	case journal.EventRetry:
+		l.Retrying("put "+e.Key, 1, e.Err)
+	}
+}

@@ -1,0 +1,162 @@
+package forstfs
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/forst-go/forst/cache"
+)
+
+// CreateMode says what Open does when the store holds no volume, or holds one.
+type CreateMode uint8
+
+const (
+	MustExist       CreateMode = iota // an absent volume is ErrNoVolume; the default, so that a typo never makes a new one
+	CreateIfMissing                   // make a volume where nothing is; refuse a prefix that holds anything else
+	CreateNew                         // an existing volume is ErrExists
+)
+
+// DirSyncMode says when Sync of a directory returns.
+type DirSyncMode uint8
+
+const (
+	// Durable waits until everything issued before is in the store.
+	Durable DirSyncMode = iota
+	// Ordered returns at once. The journal is one total order, so whatever is made durable later carries what was issued before
+	// it: a WAL sync that names a file implies the file's name. It saves one round trip for each flush and each WAL rotation.
+	// What changes: after Ordered directory syncs alone (without a later Sync of a file, FS.Sync or Close) a crash may take back
+	// the newest names. Pebble's commit, flush and compaction still rest on a later MANIFEST or WAL sync. What an engine's own
+	// Ingest or Checkpoint promises on return rests on FS.Sync. It applies only to directories whose lock this process holds.
+	Ordered
+)
+
+// Placement chooses where the files of each class live. Only PlaceDurable exists so far.
+type Placement uint8
+
+// PlaceDurable keeps every file in the volume; locks are held in process.
+const PlaceDurable Placement = 0
+
+// Options change how a volume is opened. The zero value and nil are ready to use.
+type Options struct {
+	// Name is what messages call the volume: its URL without secrets. Default: the store's name.
+	Name   string
+	Create CreateMode
+	// Force goes on when another process is seen taking the volume over at the same time (otherwise ErrBusy).
+	Force bool
+	// BusyWait makes Open watch the journal this long and refuse with ErrBusy when it moves. 0: take over at once.
+	BusyWait time.Duration
+
+	DirSync   DirSyncMode
+	Placement Placement
+
+	// CacheBytes is the size of the memory cache of this volume, in bytes; 0 means 128 MiB, negative means off.
+	CacheBytes int64
+	// Cache is shared with other volumes of the process; it replaces CacheBytes and is not closed with the volume.
+	Cache *cache.Cache
+
+	// ObjectSize is the size of a data object in bytes; 0 means what the store prefers. Bigger files get bigger objects.
+	ObjectSize int64
+	// MaxInflight is the number of data objects kept in memory while they are written and uploaded. 0 means 8.
+	MaxInflight int
+	// FrameLimit is the largest journal frame in bytes but for single large operations. 0 means 4 MiB.
+	FrameLimit int
+	// FlushDelay is how long an operation that nobody waits for may stay in memory. 0 means 1 s, negative: until the next sync.
+	FlushDelay time.Duration
+	// RetryBudget is how long the store may fail before the volume fails. 0 means 5 minutes.
+	RetryBudget time.Duration
+
+	// ImageFrames and ImageBytes bound the journal: when as many frames or bytes follow the last image, live bytes are packed
+	// and a new image is written. 0 means 1,000 frames, 64 MiB.
+	ImageFrames int
+	ImageBytes  int64
+
+	// SkipProbe leaves out the probe of the store when a volume is created.
+	SkipProbe bool
+
+	Logger   *slog.Logger
+	Listener *EventListener
+	Clock    func() time.Time // times of change of files; default time.Now
+	Nonce    func() uint64    // default crypto/rand
+}
+
+// EnsureDefaults returns a copy with every default filled in.
+func (o *Options) EnsureDefaults() *Options {
+	var d Options
+	if o != nil {
+		d = *o
+	}
+	def(&d.CacheBytes, 128<<20)
+	def(&d.MaxInflight, 8)
+	def(&d.FrameLimit, 4<<20)
+	def(&d.FlushDelay, time.Second)
+	def(&d.RetryBudget, 5*time.Minute)
+	def(&d.ImageFrames, 1000)
+	def(&d.ImageBytes, 64<<20)
+	if d.Logger == nil {
+		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	if d.Clock == nil {
+		d.Clock = time.Now
+	}
+	return &d
+}
+
+func def[T int | int64 | time.Duration](p *T, v T) {
+	if *p == 0 {
+		*p = v
+	}
+}
+
+// Validate reports options that contradict each other or make no sense.
+func (o *Options) Validate() error {
+	if o == nil {
+		return nil
+	}
+	switch {
+	case o.Create > CreateNew:
+		return fmt.Errorf("Options.Create: unknown mode %d", o.Create)
+	case o.DirSync > Ordered:
+		return fmt.Errorf("Options.DirSync: unknown mode %d", o.DirSync)
+	case o.Placement != PlaceDurable:
+		return fmt.Errorf("Options.Placement: unknown placement %d", o.Placement)
+	case o.ObjectSize < 0 || o.ObjectSize > 0 && o.ObjectSize < 4096:
+		return fmt.Errorf("Options.ObjectSize: %d bytes; at least 4096, or 0 for the store's own", o.ObjectSize)
+	case o.MaxInflight < 0 || o.FrameLimit < 0 || o.FrameLimit > 1<<30 || o.ImageFrames < 0 || o.ImageBytes < 0 || o.RetryBudget < 0 || o.BusyWait < 0:
+		return fmt.Errorf("Options: MaxInflight, FrameLimit (up to 1 GiB), ImageFrames, ImageBytes, RetryBudget and BusyWait must not be negative")
+	}
+	return nil
+}
+
+// CreateOptions change FS.Create and FS.ReuseForWrite.
+type CreateOptions struct {
+	Class    Class  // ClassAuto: by name
+	Category string // the engine's reason for writing, for metrics: "pebble-memtable-flush", "pebble-compaction", ...
+}
+
+// Access is how a handle is going to be read.
+type Access uint8
+
+const (
+	AccessDefault    Access = iota // reads ahead once reads turn out to be sequential
+	AccessRandom                   // point reads: exactly what is asked for, through the cache
+	AccessSequential               // one pass: large ranges ahead, leaves the cache as it is
+)
+
+// OpenOptions change FS.Open.
+type OpenOptions struct{ Access Access }
+
+// EventListener is told what an operator wants to know. Functions may be nil; they are called from the volume's own goroutines
+// and must return soon. None is called while a lock is held.
+type EventListener struct {
+	// Failed is called once, when the volume has failed or was fenced.
+	Failed func(err error)
+	// Damaged is called when damaged bytes were found and could be worked around: an image, for example.
+	Damaged func(what string, err error)
+	// Image is called after an image was written: frames up to number are in it.
+	Image func(number uint64, bytes int64)
+	// Deleted is called after unreachable objects were deleted.
+	Deleted func(objects int)
+	// Retrying is called when a request to the store failed and is tried again.
+	Retrying func(what string, attempt int, err error)
+}

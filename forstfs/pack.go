@@ -1,0 +1,178 @@
+package forstfs
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/internal/journal"
+	"github.com/forst-go/forst/internal/namespace"
+)
+
+const (
+	packOpExtents = 4096 // extents that one pack operation moves
+	packRetry     = 5 * time.Second
+)
+
+// packer keeps the journal short: when enough frames have followed the last image, the inline bytes that are still alive move to
+// data objects, an image of the namespace is written, and the frames before the older of the last two images are trimmed.
+type packer struct {
+	v    *FS
+	wake chan struct{}
+	mu   sync.Mutex // one at a time
+}
+
+// poke is called after each acknowledged frame.
+func (p *packer) poke() {
+	if p.v.journal == nil {
+		return
+	}
+	if !p.due() {
+		return
+	}
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (p *packer) due() bool {
+	frames, bytes, image := p.v.journal.SinceImage()
+	return frames >= p.v.o.ImageFrames || bytes >= max(p.v.o.ImageBytes, image)
+}
+
+// run packs when due until the volume closes.
+func (p *packer) run() {
+	for {
+		select {
+		case <-p.v.bg.Done():
+			return
+		case <-p.v.Failed():
+			return
+		case <-p.wake:
+		}
+		for p.due() {
+			err := p.v.Checkpoint(p.v.bg)
+			if err == nil {
+				continue
+			}
+			p.v.listen().Retrying("image", 1, err)
+			select {
+			case <-p.v.bg.Done():
+				return
+			case <-p.v.Failed():
+				return
+			case <-time.After(packRetry):
+			}
+		}
+	}
+}
+
+// Checkpoint makes everything issued so far durable, packs inline bytes, writes an image and trims the journal. It runs by itself when enough
+// frames have gathered; call it to make the next Open short.
+func (v *FS) Checkpoint(ctx context.Context) error {
+	if err := v.writable(); err != nil {
+		return err
+	}
+	v.packer.mu.Lock()
+	defer v.packer.mu.Unlock()
+	ctx = driver.WithComponent(ctx, driver.CompPack)
+	if err := v.Sync(ctx); err != nil {
+		return err
+	}
+	if err := v.packInline(ctx); err != nil {
+		return fmt.Errorf("pack: %w", err)
+	}
+	info, err := v.journal.WriteImage(ctx)
+	if err != nil {
+		return fmt.Errorf("image: %w", err)
+	}
+	v.listen().Image(info.Seq, info.Bytes)
+	if _, err := v.journal.Trim(ctx); err != nil {
+		return fmt.Errorf("trim: %w", err)
+	}
+	return nil
+}
+
+// packInline moves the inline bytes of the acknowledged namespace to data objects and waits until the journal has taken that.
+func (v *FS) packInline(ctx context.Context) error {
+	var moves []namespace.Repack
+	v.machine.mu.Lock()
+	for ino, at := range v.machine.acked.Inline() {
+		moves = append(moves, namespace.Repack{Inode: ino, FileOff: at.FileOff, Old: at.Extent})
+	}
+	v.machine.mu.Unlock()
+	for len(moves) > 0 {
+		k, size := 0, int64(0)
+		for k < len(moves) && k < packOpExtents && (k == 0 || size+moves[k].Old.Len <= v.objectSize) {
+			size += moves[k].Old.Len
+			k++
+		}
+		if err := v.packSome(ctx, moves[:k], size); err != nil {
+			return err
+		}
+		moves = moves[k:]
+	}
+	return nil
+}
+
+// packSome moves extents of size bytes in all into one object.
+func (v *FS) packSome(ctx context.Context, moves []namespace.Repack, size int64) error {
+	v.reserve(size)
+	defer v.budget.release(size)
+	data := make([]byte, size)
+	key, c := v.newObject(size)
+	pieces := make([]piece, len(moves))
+	var at int64
+	for i := range moves {
+		old := moves[i].Old
+		pieces[i] = piece{old.Container, old.Off, data[at : at+old.Len]}
+		moves[i].New = namespace.Extent{Container: c, Off: at, Len: old.Len}
+		at += old.Len
+	}
+	// Extents of one frame lie together; each frame is fetched once.
+	for i := 0; i < len(pieces); {
+		j := i
+		for j < len(pieces) && pieces[j].c == pieces[i].c {
+			j++
+		}
+		for _, q := range pieces[i:j] {
+			if err := v.readInline(ctx, q); err != nil {
+				return err
+			}
+		}
+		i = j
+	}
+	if err := v.putObject(ctx, key, data); err != nil {
+		return err
+	}
+	v.cacheInsert(c, data)
+	op := namespace.Op{Kind: namespace.Pack, Packs: moves}
+	v.mu.Lock()
+	pos := v.journal.Enqueue(op.AppendTo(nil), nil)
+	v.mu.Unlock()
+	if err := v.journal.Wait(ctx, pos); err != nil {
+		return err
+	}
+	v.machine.mu.Lock()
+	unused := v.machine.acked.Use(c).Refs == 0
+	v.machine.mu.Unlock()
+	if unused { // every file was rewritten or removed meanwhile, so nobody ever saw the object
+		v.mu.Lock()
+		if v.pins[c] == 0 {
+			v.gc.add(c)
+		}
+		v.mu.Unlock()
+	}
+	return nil
+}
+
+// readFrame fetches and verifies a frame.
+func (v *FS) readFrame(ctx context.Context, ref journal.FrameRef) (*journal.Frame, error) {
+	if v.readOnly {
+		return v.reader.ReadFrame(ctx, ref)
+	}
+	return v.journal.ReadFrame(ctx, ref)
+}

@@ -1,0 +1,278 @@
+package forstfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sort"
+	"sync"
+
+	"github.com/forst-go/forst/cache"
+	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/internal/journal"
+	"github.com/forst-go/forst/internal/namespace"
+)
+
+// parallelReads bounds the pieces of one read that are fetched at once.
+const parallelReads = 16
+
+// ReadAt fills p from off on. A read that ends exactly at the end of the file returns nil; one that reaches past it returns what is
+// there and io.EOF. Other errors say that the bytes could not be had; they never look like the end.
+func (f *File) ReadAt(p []byte, off int64) (int, error) {
+	if err := f.readable(off); err != nil {
+		return 0, pathErr("read", f.name, err)
+	}
+	n, err := f.ahead.readAt(p, off)
+	if err != nil && err != io.EOF {
+		err = pathErr("read", f.name, err)
+	}
+	return n, err
+}
+
+// Read reads on from where the last Read ended.
+func (f *File) Read(p []byte) (int, error) {
+	f.posMu.Lock()
+	defer f.posMu.Unlock()
+	if err := f.readable(0); err != nil {
+		return 0, pathErr("read", f.name, err)
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n, err := f.ahead.readSeq(p, f.pos)
+	f.pos += int64(n)
+	if n > 0 && err == io.EOF {
+		err = nil
+	}
+	if err != nil && err != io.EOF {
+		err = pathErr("read", f.name, err)
+	}
+	return n, err
+}
+
+func (f *File) readable(off int64) error {
+	switch {
+	case f.closed.Load():
+		return fs.ErrClosed
+	case f.dir:
+		return ErrIsDir
+	case off < 0:
+		return fs.ErrInvalid
+	}
+	return f.v.usable()
+}
+
+// Prefetch brings a range into the cache in the background. It promises nothing.
+func (f *File) Prefetch(off, n int64) error {
+	if err := f.readable(off); err != nil {
+		return pathErr("prefetch", f.name, err)
+	}
+	f.v.prefetch(f.v.content(f.n), off, n)
+	return nil
+}
+
+func (v *FS) prefetch(w *view, off, n int64) {
+	end := min(off+n, w.size)
+	for i := w.at(off); i < len(w.ext) && w.offs[i] < end; i++ {
+		e := &w.ext[i]
+		if e.Container.Kind != namespace.Object {
+			continue
+		}
+		lo := max(off, w.offs[i]) - w.offs[i]
+		hi := min(end, w.offs[i]+e.Len) - w.offs[i]
+		v.cache.Prefetch(driver.WithComponent(v.bg, driver.CompReadahead), v.object(e.Container), e.Off+lo, hi-lo)
+	}
+}
+
+// how is the manner of one read.
+type how struct {
+	hint   cache.Hint
+	reason cache.Reason
+	comp   driver.Component
+}
+
+func (a Access) how() how {
+	if a == AccessSequential {
+		return how{cache.Sequential, cache.ReasonScan, driver.CompReadahead}
+	}
+	return how{cache.Random, cache.ReasonRead, driver.CompRead}
+}
+
+// readNode fills p from a file's content at off; short only at the end of the file, with io.EOF.
+func (v *FS) readNode(ctx context.Context, n *node, p []byte, off int64, h how) (int, error) {
+	for {
+		w := v.content(n)
+		var err, stop error
+		total := len(p)
+		if off+int64(total) <= w.size {
+			err = v.readView(ctx, w, p, off, h)
+		} else {
+			var front []byte
+			var rest []piece
+			w, front, rest, total, stop = v.behind(n, p, off)
+			if err = v.readView(ctx, w, front, off, h); err == nil && len(rest) > 0 {
+				err = parallel(rest, func(q piece) error { return v.readPiece(ctx, q, h) })
+			}
+		}
+		switch {
+		case err == nil:
+			return total, stop
+		case errors.Is(err, ErrStale) && v.content(n) != w:
+			// Packed meanwhile, and the frame trimmed.
+		default:
+			return 0, err
+		}
+	}
+}
+
+// behind serves the part of a read that lies behind the acknowledged content: what is in memory is copied, what is in objects already
+// is returned as pieces. front is the part of p before it and w the view that goes with that; total is what can be read at all,
+// with io.EOF if that is less than p.
+func (v *FS) behind(n *node, p []byte, off int64) (w *view, front []byte, rest []piece, total int, stop error) {
+	v.mu.Lock()
+	w = v.contentLocked(n)
+	n.mu.Lock()
+	v.mu.Unlock()
+	defer n.mu.Unlock()
+	if end := off + int64(len(p)); end > n.size {
+		p, stop = p[:max(0, n.size-off)], io.EOF
+	}
+	end := off + int64(len(p))
+	for _, s := range n.segs {
+		lo, hi := max(off, s.off), min(end, s.off+s.len)
+		if lo >= hi {
+			continue
+		}
+		switch to := p[lo-off : hi-off]; {
+		case s.state == segDurable:
+			rest = append(rest, piece{s.ext.Container, s.ext.Off + lo - s.off, to})
+		case s.data == nil: // its upload failed
+			return w, nil, nil, 0, n.err
+		default:
+			copy(to, s.data[lo-s.off:hi-s.off])
+		}
+	}
+	return w, p[:max(0, min(w.size, end)-off)], rest, len(p), stop
+}
+
+// at gives the index of the extent that holds the offset.
+func (w *view) at(off int64) int {
+	return max(0, sort.Search(len(w.offs), func(i int) bool { return w.offs[i] > off })-1)
+}
+
+// piece is the part of a read that lies in one extent.
+type piece struct {
+	c   namespace.Container
+	off int64 // in the container
+	p   []byte
+}
+
+// readView fills p from a view, which holds all of it.
+func (v *FS) readView(ctx context.Context, w *view, p []byte, off int64, h how) error {
+	if len(p) == 0 {
+		return nil
+	}
+	i := w.at(off)
+	if e := &w.ext[i]; off+int64(len(p)) <= w.offs[i]+e.Len { // the common case allocates nothing
+		return v.readPiece(ctx, piece{e.Container, e.Off + off - w.offs[i], p}, h)
+	}
+	var todo []piece
+	for len(p) > 0 {
+		e := &w.ext[i]
+		at := off - w.offs[i]
+		k := min(int64(len(p)), e.Len-at)
+		q := piece{e.Container, e.Off + at, p[:k]}
+		if !v.cache.Lookup(v.cacheID(q.c), q.p, q.off) {
+			todo = append(todo, q)
+		}
+		p, off, i = p[k:], off+k, i+1
+	}
+	return parallel(todo, func(q piece) error { return v.readPiece(ctx, q, h) })
+}
+
+// parallel calls fn for each item, some at once, and returns the first error.
+func parallel[T any](items []T, fn func(T) error) error {
+	if len(items) == 1 {
+		return fn(items[0])
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, parallelReads)
+	errs := make([]error, len(items))
+	for i, it := range items {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			errs[i] = fn(it)
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *FS) readPiece(ctx context.Context, q piece, h how) error {
+	if q.c.Kind == namespace.Frame {
+		return v.readInline(ctx, q)
+	}
+	n, err := v.cache.ReadAt(driver.WithComponent(ctx, h.comp), v.object(q.c), q.p, q.off, h.hint, h.reason)
+	if err == nil && n < len(q.p) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return staleErr(err)
+	}
+	return nil
+}
+
+// readInline reads bytes of a frame. A frame that is not in the cache is fetched and verified as a whole.
+func (v *FS) readInline(ctx context.Context, q piece) error {
+	if v.cache.Lookup(v.cacheID(q.c), q.p, q.off) {
+		return nil
+	}
+	f := v.lastFrame.Load()
+	if f == nil || frameContainer(f) != q.c {
+		ref := journal.FrameRef{Seq: q.c.Num, ID: journal.Identity{Nonce: q.c.Nonce, CRC: q.c.CRC}}
+		var err error
+		if f, err = v.readFrame(driver.WithComponent(ctx, driver.CompRead), ref); err != nil {
+			return staleErr(err)
+		}
+		v.keepFrame(f)
+		v.lastFrame.Store(f)
+	}
+	at := q.off - f.InlineOffset()
+	if at < 0 || at+int64(len(q.p)) > int64(len(f.Inline)) {
+		return fmt.Errorf("%w: frame %d does not hold the bytes %d+%d", ErrDamaged, f.Seq, q.off, len(q.p))
+	}
+	copy(q.p, f.Inline[at:])
+	return nil
+}
+
+// keepFrame puts a frame's inline bytes into the cache.
+func (v *FS) keepFrame(f *journal.Frame) {
+	off := f.InlineOffset()
+	v.cache.Insert(v.cacheID(frameContainer(f)), off+int64(len(f.Inline)), 0, append(make([]byte, off, off+int64(len(f.Inline))), f.Inline...), cache.ReasonWrite)
+}
+
+func (v *FS) cacheInsert(c namespace.Container, data []byte) {
+	v.cache.Insert(v.cacheID(c), int64(len(data)), 0, data, cache.ReasonWrite)
+}
+
+// object describes a data object to the cache.
+func (v *FS) object(c namespace.Container) *cache.Object {
+	return &cache.Object{ID: v.cacheID(c), Size: int64(c.CRC), Source: source{v, c}}
+}
+
+type source struct {
+	v *FS
+	c namespace.Container
+}
+
+func (s source) Fetch(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	return s.v.store.Get(ctx, journal.DataKey(s.c.Epoch, s.c.Nonce, s.c.Num), off, n)
+}

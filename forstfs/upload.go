@@ -1,0 +1,236 @@
+package forstfs
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/internal/journal"
+	"github.com/forst-go/forst/internal/namespace"
+)
+
+// budget bounds the memory of bulk bytes that are not in the store yet, over all files of a volume.
+type budget struct {
+	mu   sync.Mutex
+	cond sync.Cond
+	used int64
+	max  int64
+	fail bool
+}
+
+func newBudget(limit int64) *budget {
+	b := &budget{max: limit}
+	b.cond.L = &b.mu
+	return b
+}
+
+// try takes n bytes if they are there. A request larger than everything is granted when nothing else is out.
+func (b *budget) try(n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.used > 0 && b.used+n > b.max && !b.fail {
+		return false
+	}
+	b.used += n
+	return true
+}
+
+// wait blocks until something was released since the caller's last try.
+func (b *budget) wait(n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.used > 0 && b.used+n > b.max && !b.fail {
+		b.cond.Wait()
+	}
+}
+
+func (b *budget) release(n int64) {
+	if n == 0 {
+		return
+	}
+	b.mu.Lock()
+	b.used -= n
+	b.mu.Unlock()
+	b.cond.Broadcast()
+}
+
+// open lets everybody through: the volume has failed, nobody will release anything.
+func (b *budget) open() {
+	b.mu.Lock()
+	b.fail = true
+	b.mu.Unlock()
+	b.cond.Broadcast()
+}
+
+func (b *budget) inUse() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.used
+}
+
+// reserve takes n bytes of the budget for a bulk file. When it is used up, the largest tail of any file goes to the store early,
+// so that many half-written files cannot block each other.
+func (v *FS) reserve(n int64) {
+	for !v.budget.try(n) {
+		v.shed()
+		v.budget.wait(n)
+	}
+}
+
+// shed uploads the largest bulk tail if it is worth an object, or if nothing is under way at all.
+func (v *FS) shed() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var best *node
+	var most int64
+	uploading := false
+	for _, n := range v.nodes {
+		if !n.bulk {
+			continue
+		}
+		n.mu.Lock()
+		for _, s := range n.segs {
+			uploading = uploading || s.state == segUploading
+			if s.state == segTail && s.len > most {
+				best, most = n, s.len
+			}
+		}
+		n.mu.Unlock()
+	}
+	if best == nil || uploading && most < v.objectSize/4 {
+		return
+	}
+	best.mu.Lock()
+	defer best.mu.Unlock()
+	if s := best.tail(); s != nil {
+		v.upload(best, s)
+	}
+}
+
+// tail is the growing segment, or nil. n.mu is held.
+func (n *node) tail() *segment {
+	if k := len(n.segs); k > 0 && n.segs[k-1].state == segTail {
+		return n.segs[k-1]
+	}
+	return nil
+}
+
+// upload freezes a segment and starts to put it into an object of its own. n.mu is held.
+func (v *FS) upload(n *node, s *segment) {
+	s.state = segUploading
+	key, c := v.newObject(s.len)
+	ctx := driver.WithComponent(v.bg, n.component())
+	v.wg.Go(func() {
+		v.uploads <- struct{}{}
+		err := v.putObject(ctx, key, s.data)
+		<-v.uploads
+		if err == nil {
+			v.cacheInsert(c, s.data)
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		charge := n.charge(s)
+		if err != nil {
+			n.err = fmt.Errorf("upload of %s: %w", key, err)
+			s.data = nil
+		} else {
+			s.ext = namespace.Extent{Container: c, Len: s.len}
+			v.buffers.put(s.data)
+			s.data = nil
+			s.state = segDurable
+			if n.drop {
+				v.gc.add(c)
+			}
+		}
+		v.budget.release(charge)
+		n.cond.Broadcast()
+	})
+}
+
+// newObject names a data object that never existed.
+func (v *FS) newObject(size int64) (string, namespace.Container) {
+	c := namespace.Container{Kind: namespace.Object, CRC: uint32(size), Epoch: v.journal.Epoch(), Nonce: v.journal.Nonce(), Num: v.counter.Add(1)}
+	return journal.DataKey(c.Epoch, c.Nonce, c.Num), c
+}
+
+// component tags the requests that write a file by the engine's reason.
+func (n *node) component() driver.Component {
+	switch n.category {
+	case "pebble-compaction", "pebble-blob-file-rewrite":
+		return driver.CompCompaction
+	case "pebble-wal", "pebble-manifest":
+		return driver.CompCommit
+	}
+	return driver.CompFlush
+}
+
+// putObject puts a data object, again and again while the store is out of reach, from the same memory.
+func (v *FS) putObject(ctx context.Context, key string, data []byte) error {
+	deadline := time.Now().Add(v.o.RetryBudget)
+	wait := 50 * time.Millisecond
+	for attempt := 1; ; attempt++ {
+		err := v.store.Put(ctx, key, data, driver.PutOptions{})
+		if err == nil || !retryable(err) || time.Now().Add(wait).After(deadline) {
+			return err
+		}
+		v.listen().Retrying("put "+key, attempt, err)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-v.Failed():
+			return v.Err()
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, 5*time.Second)
+	}
+}
+
+// retryable says whether the same request may succeed later without anybody's help. Credentials rotate, so a refusal may.
+func retryable(err error) bool {
+	switch driver.KindOf(err) {
+	case driver.KindTransient, driver.KindNoSpace, driver.KindPermission, driver.KindNoStore:
+		return true
+	}
+	return false
+}
+
+// buffers keeps object-sized buffers for reuse: they are the volume's largest allocations.
+type buffers struct {
+	mu   sync.Mutex
+	free [][]byte
+	size int64
+	max  int
+}
+
+// grow gives a slice with room for n more bytes behind b.
+func (p *buffers) grow(b []byte, n int) []byte {
+	if len(b)+n <= cap(b) {
+		return b
+	}
+	want := int64(max(len(b)+n, 4*cap(b), 32<<10))
+	if want > p.size/4 && int64(len(b)+n) <= p.size {
+		want = p.size
+		p.mu.Lock()
+		if k := len(p.free); k > 0 {
+			full := p.free[k-1]
+			p.free = p.free[:k-1]
+			p.mu.Unlock()
+			return append(full[:0], b...)
+		}
+		p.mu.Unlock()
+	}
+	return append(make([]byte, 0, want), b...)
+}
+
+func (p *buffers) put(b []byte) {
+	if int64(cap(b)) != p.size {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.free) < p.max {
+		p.free = append(p.free, b[:0])
+	}
+}

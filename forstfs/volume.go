@@ -1,0 +1,228 @@
+package forstfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/forst-go/forst/cache"
+	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/internal/journal"
+	"github.com/forst-go/forst/internal/namespace"
+)
+
+// FS is an open volume. All methods may be called from many goroutines.
+type FS struct {
+	o          *Options
+	store      driver.Store
+	caps       driver.Capabilities
+	id         [16]byte
+	readOnly   bool
+	objectSize int64
+
+	journal  *journal.Journal // nil on a read-only volume
+	reader   *journal.Reader  // nil on a writable one
+	machine  *machine
+	gc       *collector
+	packer   *packer
+	cache    *cache.Cache
+	ownCache bool
+
+	budget      *budget // bulk bytes in memory
+	aheadBudget *budget // bytes read ahead
+	buffers     buffers
+	uploads     chan struct{} // uploads under way
+	counter     atomic.Uint64 // of data objects
+	lastFrame   atomic.Pointer[journal.Frame]
+	counts      counts
+
+	mu       sync.Mutex // the namespace lock: no request is made while it is held. machine.mu, mu, node.mu: in this order
+	live     *namespace.State
+	nodes    map[namespace.Inode]*node
+	locks    map[string]bool
+	pins     map[namespace.Container]int  // containers of files without a name that are still open
+	deferred map[namespace.Container]bool // pinned, and let go by the acknowledged namespace
+
+	bg     context.Context // ends with Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	closed atomic.Bool
+	never  chan struct{}
+}
+
+// Name is what messages call the volume.
+func (v *FS) Name() string { return v.o.Name }
+
+// VolumeID is the random id that the volume was given when it was made.
+func (v *FS) VolumeID() [16]byte { return v.id }
+
+// Epoch counts the takeovers of the volume; 0 if it is open read-only.
+func (v *FS) Epoch() uint64 {
+	if v.readOnly {
+		return 0
+	}
+	return v.journal.Epoch()
+}
+
+// ReadOnly reports whether the volume was opened by OpenReadOnly.
+func (v *FS) ReadOnly() bool { return v.readOnly }
+
+// Err says why the volume can no longer be written: ErrFenced, ErrFailed or ErrClosed; nil while all is well.
+func (v *FS) Err() error {
+	if v.closed.Load() {
+		return ErrClosed
+	}
+	if v.readOnly {
+		return nil
+	}
+	return v.journal.Err()
+}
+
+// Failed is closed when the volume has failed or was fenced.
+func (v *FS) Failed() <-chan struct{} {
+	if v.readOnly {
+		return v.never
+	}
+	return v.journal.Failed()
+}
+
+// usable says whether names and bytes can be read: a failed or fenced volume still knows what it knew.
+func (v *FS) usable() error {
+	if v.closed.Load() {
+		return ErrClosed
+	}
+	return nil
+}
+
+// Sync makes everything issued so far durable: names, and the bytes that File.Sync, Close, Rename or Link have put into the order. Bytes
+// written to files that are still open and were not synced are not part of it.
+func (v *FS) Sync(ctx context.Context) error {
+	if v.readOnly {
+		return v.usable()
+	}
+	if err := v.Err(); err != nil {
+		return err
+	}
+	return v.wait(ctx)
+}
+
+func (v *FS) wait(ctx context.Context) error {
+	v.mu.Lock()
+	pos := v.journal.Position()
+	v.mu.Unlock()
+	return v.journal.Wait(ctx, pos)
+}
+
+// queueLimit is how many bytes may wait for the journal before those who add to them wait, too.
+const queueLimit = 16 << 20
+
+func (v *FS) throttle(ctx context.Context) error {
+	if bytes, _ := v.journal.Queued(); bytes > queueLimit {
+		return v.wait(ctx)
+	}
+	return nil
+}
+
+// Refresh brings a read-only volume up to what is acknowledged now, and says whether anything changed. A writable volume is always up to date.
+func (v *FS) Refresh(ctx context.Context) (changed bool, err error) {
+	if err := v.usable(); err != nil {
+		return false, err
+	}
+	if !v.readOnly {
+		return false, nil
+	}
+	return v.reader.Refresh(driver.WithComponent(ctx, driver.CompOpen))
+}
+
+// Drop ends the volume for ever: from its return on no process can use it, and its objects are deleted. The prefix is not used
+// again. The volume is closed for everything but Close.
+func (v *FS) Drop(ctx context.Context) error {
+	if err := v.writable(); err != nil {
+		return err
+	}
+	v.packer.mu.Lock()
+	defer v.packer.mu.Unlock()
+	ctx = driver.WithComponent(ctx, driver.CompGC)
+	if err := v.journal.Drop(ctx); err != nil {
+		return fmt.Errorf("drop: %w", err)
+	}
+	var keys []string
+	for info, err := range v.store.List(ctx, journal.DataPrefix, "") {
+		if err != nil {
+			return fmt.Errorf("the volume is dropped, but its data objects are not all deleted: %w", err)
+		}
+		keys = append(keys, info.Key)
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	if err := v.store.Delete(ctx, keys); err != nil {
+		return fmt.Errorf("the volume is dropped, but its data objects are not all deleted: %w", err)
+	}
+	return nil
+}
+
+// Close makes everything that is in the order durable, ends what runs in the background, and closes the store. Bytes of files that are still
+// open and were not synced are given up. nil means: everything issued is durable. Close of a fenced or failed volume returns its
+// error after everything has ended.
+func (v *FS) Close() error {
+	if v.closed.Load() {
+		return ErrClosed
+	}
+	var errs []error
+	if v.readOnly {
+		if v.closed.Swap(true) {
+			return ErrClosed
+		}
+		errs = append(errs, v.reader.Close())
+	} else {
+		// The packer holds no bytes that Close must wait for; an interrupted image is begun again by the next owner.
+		v.packer.mu.Lock()
+		if v.closed.Swap(true) {
+			v.packer.mu.Unlock()
+			return ErrClosed
+		}
+		failed := v.journal.Err()
+		err := v.journal.Close(context.Background())
+		if failed == nil && err == nil {
+			errs = append(errs, v.gc.last())
+		} else {
+			errs = append(errs, errors.Join(failed, err))
+		}
+		v.packer.mu.Unlock()
+	}
+	v.cancel()
+	v.budget.open()
+	v.aheadBudget.open()
+	v.wg.Wait()
+	if v.ownCache {
+		errs = append(errs, v.cache.Close())
+	}
+	errs = append(errs, v.store.Close())
+	return errors.Join(errs...)
+}
+
+func (v *FS) listen() EventListener {
+	var l EventListener
+	if v.o.Listener != nil {
+		l = *v.o.Listener
+	}
+	if l.Failed == nil {
+		l.Failed = func(error) {}
+	}
+	if l.Damaged == nil {
+		l.Damaged = func(string, error) {}
+	}
+	if l.Image == nil {
+		l.Image = func(uint64, int64) {}
+	}
+	if l.Deleted == nil {
+		l.Deleted = func(int) {}
+	}
+	if l.Retrying == nil {
+		l.Retrying = func(string, int, error) {}
+	}
+	return l
+}

@@ -1,0 +1,217 @@
+package forstfs
+
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/forst-go/forst/internal/namespace"
+)
+
+var errNotWriting = errors.New("the file is open for reading only")
+
+// Write appends p to the file and copies it; it waits only for memory. One goroutine at a time writes to a file.
+func (f *File) Write(p []byte) (int, error) {
+	if !f.writing {
+		return 0, pathErr("write", f.name, errNotWriting)
+	}
+	if f.closed.Load() {
+		return 0, pathErr("write", f.name, fs.ErrClosed)
+	}
+	if err := f.v.Err(); err != nil {
+		return 0, pathErr("write", f.name, err)
+	}
+	done := 0
+	for done < len(p) {
+		k, err := f.v.append(f.n, p[done:])
+		done += k
+		if err != nil {
+			return done, pathErr("write", f.name, err)
+		}
+	}
+	return done, nil
+}
+
+// append takes as much of p as the node's tail has room for.
+func (v *FS) append(n *node, p []byte) (int, error) {
+	limit := v.segmentLimit(n)
+	n.mu.Lock()
+	var room int64
+	if s := n.tail(); s != nil {
+		room = limit - s.len
+	} else {
+		room = limit
+	}
+	n.mu.Unlock()
+	k := int(min(int64(len(p)), max(room, 1), limit))
+	if n.bulk {
+		v.reserve(int64(k))
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.err != nil {
+		if n.bulk {
+			v.budget.release(int64(k))
+		}
+		return 0, n.err
+	}
+	s := n.tail()
+	if s == nil {
+		s = &segment{off: n.size}
+		n.segs = append(n.segs, s)
+	}
+	s.data = append(v.buffers.grow(s.data, k), p[:k]...)
+	s.len += int64(k)
+	n.size += int64(k)
+	n.mtim = v.now()
+	if s.len >= limit {
+		v.upload(n, s)
+	}
+	return k, nil
+}
+
+// segmentLimit is the size at which a tail becomes an object: bulk files grow their objects as they grow themselves.
+func (v *FS) segmentLimit(n *node) int64 {
+	if !n.bulk {
+		return int64(v.o.FrameLimit)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	limit := v.objectSize
+	for grown := n.size / (64 * v.objectSize); grown > 0 && limit < v.objectSize*8 && 2*limit <= v.budget.max/2; grown /= 2 {
+		limit *= 2
+	}
+	return limit
+}
+
+// flush brings everything written to the node so far into the journal's queue and returns the position behind it. It waits for
+// uploads, not for the journal.
+func (v *FS) flush(n *node) (uint64, error) {
+	for {
+		n.mu.Lock()
+		if s := n.tail(); s != nil && (n.bulk || s.len > int64(v.o.FrameLimit)) {
+			v.upload(n, s)
+		}
+		for n.uploading() && n.err == nil {
+			n.cond.Wait()
+		}
+		err := n.err
+		n.mu.Unlock()
+		if err != nil {
+			return 0, err
+		}
+		if pos, ok := v.enqueueBytes(n); ok {
+			return pos, nil
+		}
+	}
+}
+
+func (n *node) uploading() bool {
+	for _, s := range n.segs {
+		if s.state == segUploading {
+			return true
+		}
+	}
+	return false
+}
+
+// enqueueBytes queues the operations for all bytes of a node; false if an upload has begun meanwhile.
+func (v *FS) enqueueBytes(n *node) (uint64, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.uploading() {
+		return 0, false
+	}
+	return v.enqueueLocked(n), true
+}
+
+// enqueueLocked queues what of the node's bytes is ready: objects, and the tail of a small file inline. FS.mu and n.mu are held.
+func (v *FS) enqueueLocked(n *node) uint64 {
+	if n.orphan { // nobody can ask for these bytes after a crash
+		return 0
+	}
+	var pos uint64
+	ext := &namespace.Op{Kind: namespace.Extend, Inode: n.ino}
+	flush := func() {
+		if len(ext.Extents) > 0 {
+			pos = v.journal.Enqueue(ext.AppendTo(nil), nil)
+			ext.Extents = nil
+		}
+	}
+	for _, s := range n.segs {
+		if s.queued {
+			continue
+		}
+		switch {
+		case s.state == segDurable:
+			s.queued = true
+			ext.Extents = append(ext.Extents, s.ext)
+		case s.state == segTail && !n.bulk && s.len > 0:
+			flush()
+			s.state, s.queued = segInline, true
+			op := namespace.Op{Kind: namespace.Append, Inode: n.ino, Len: s.len}
+			pos = v.journal.Enqueue(op.AppendTo(nil), s.data)
+		}
+	}
+	flush()
+	return pos
+}
+
+// Sync makes everything written to the file so far durable, and every operation on names issued before. An unlinked file is
+// nobody's any more: nil at once.
+func (f *File) Sync() error {
+	if f.closed.Load() {
+		return pathErr("sync", f.name, fs.ErrClosed)
+	}
+	return pathErr("sync", f.name, f.v.syncNode(f))
+}
+
+func (v *FS) syncNode(f *File) error {
+	if !f.writing {
+		return v.Sync(f.ctx)
+	}
+	v.mu.Lock()
+	orphan := f.n.orphan
+	v.mu.Unlock()
+	if orphan {
+		return v.Err()
+	}
+	if _, err := v.flush(f.n); err != nil {
+		return err
+	}
+	return v.wait(f.ctx)
+}
+
+// SyncHint tells a bulk file that its bytes may travel now; it returns at once and promises nothing. Any other file is synced.
+func (f *File) SyncHint() error {
+	if !f.n.bulk {
+		return f.Sync()
+	}
+	return pathErr("sync", f.name, f.v.Err())
+}
+
+// Close ends the handle. Of a bulk file that was written, every byte is in the store when Close returns nil, and its place in
+// the order is fixed: the next Sync of anything makes it durable by name. Of any other file the bytes are in the order. Close of
+// a clean file costs nothing.
+func (f *File) Close() error {
+	if f.closed.Swap(true) {
+		return pathErr("close", f.name, fs.ErrClosed)
+	}
+	f.ahead.stop()
+	var err error
+	if f.writing {
+		_, err = f.v.flush(f.n)
+		if err == nil {
+			err = f.v.Err()
+		}
+		if err == nil {
+			err = f.v.throttle(f.ctx)
+		}
+	}
+	f.v.mu.Lock()
+	f.n.refs--
+	f.v.releaseNode(f.n)
+	f.v.mu.Unlock()
+	return pathErr("close", f.name, err)
+}
