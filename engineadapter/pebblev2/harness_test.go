@@ -1,0 +1,121 @@
+package pebblev2_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/forst-go/forst/engineadapter/pebblev2"
+	"github.com/forst-go/forst/forstfs"
+	"github.com/forst-go/forst/forstfs/driver"
+)
+
+// nightly runs take hours instead of a minute; FORST_NIGHTLY=1 asks for them.
+func nightly() bool { return os.Getenv("FORST_NIGHTLY") != "" }
+
+// openVol opens a volume; options may be nil. It is closed at the end of the test if the test has not done so.
+func openVol(t testing.TB, s driver.Store, o *forstfs.Options) *forstfs.FS {
+	t.Helper()
+	if o == nil {
+		o = &forstfs.Options{}
+	}
+	o.Create = forstfs.CreateIfMissing
+	o.SkipProbe = true
+	v, err := forstfs.Open(context.Background(), s, o)
+	ok(t, err)
+	t.Cleanup(func() { _ = v.Close() })
+	return v
+}
+
+func newFS(t testing.TB) vfs.FS {
+	t.Helper()
+	return pebblev2.New(openVol(t, memHome().open(t), nil))
+}
+
+// options are small ones, so that little data makes flushes, compactions and several levels.
+func options(fs vfs.FS) *pebble.Options {
+	o := pebblev2.Tune(&pebble.Options{
+		FS:                    fs,
+		MemTableSize:          64 << 10,
+		CacheSize:             1 << 20,
+		L0CompactionThreshold: 2,
+		LBaseMaxBytes:         64 << 10,
+	})
+	o.TargetFileSizes[0] = 16 << 10
+	o.Levels[0].BlockSize = 1 << 10
+	o.Levels[0].IndexBlockSize = 1 << 10
+	return o
+}
+
+func openDB(t testing.TB, dir string, o *pebble.Options) *pebble.DB {
+	t.Helper()
+	db, err := pebble.Open(dir, logged(t, o))
+	ok(t, err)
+	return db
+}
+
+// logged makes Pebble report to the test. A database whose machine is "gone" is not closed: it lives on until it notices that its
+// volume is fenced or closed. Its goroutines end there, instead of the process (Fatalf) or in endless repetitions (background errors).
+func logged(t testing.TB, o *pebble.Options) *pebble.Options {
+	o.Logger = testLogger{t}
+	o.EventListener = &pebble.EventListener{BackgroundError: func(err error) {
+		if gone(err.Error()) {
+			runtime.Goexit()
+		}
+		t.Errorf("background error: %+v", err)
+	}}
+	return o
+}
+
+func gone(msg string) bool {
+	return strings.Contains(msg, forstfs.ErrFenced.Error()) || strings.Contains(msg, forstfs.ErrClosed.Error())
+}
+
+type testLogger struct{ t testing.TB }
+
+func (l testLogger) Infof(string, ...any)  {}
+func (l testLogger) Errorf(string, ...any) {}
+func (l testLogger) Fatalf(format string, args ...any) {
+	msg := fmt.Sprintf(format, args...)
+	if gone(msg) {
+		runtime.Goexit()
+	}
+	panic(msg)
+}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%+v", err)
+	}
+}
+
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		ok(t, err)
+		return v
+	}
+}
+
+func equal[T comparable](t testing.TB, what string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Fatalf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+func equalNames(t testing.TB, what string, got []string, want ...string) {
+	t.Helper()
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Fatalf("%s: got %q, want %q", what, got, want)
+	}
+}
