@@ -9,7 +9,7 @@ func (c *Cache) widen(o *object, want span, h Hint, first, last bool) (get span,
 	bs := int64(c.o.BlockSize)
 	get = want
 	if h == Tail && first {
-		for get.lo > 0 && get.hi-get.lo < c.o.TailSize && c.absent(o, get.lo-bs) {
+		for get.lo > 0 && get.hi-get.lo+bs <= c.o.TailSize && c.absent(o, get.lo-bs) {
 			get.lo -= bs
 		}
 		return get, false
@@ -17,7 +17,7 @@ func (c *Cache) widen(o *object, want span, h Hint, first, last bool) (get span,
 	if h != Random || !last || !c.roomy() {
 		return get, false
 	}
-	for get.hi < o.size && get.hi-get.lo < c.o.FetchSize && c.absent(o, get.hi) {
+	for get.hi < o.size && get.hi-get.lo+bs <= c.o.FetchSize && c.absent(o, get.hi) {
 		get.hi = min(get.hi+bs, o.size)
 	}
 	if get != want && !c.takeBackground() {
@@ -106,11 +106,7 @@ func (c *Cache) Insert(id ID, size int64, off int64, data []byte, reason Reason)
 		if n < int(bs) && off+int64(n) != size {
 			return
 		}
-		if c.store(o, uint32(off/bs), data[:n]) {
-			c.m.reasons[reason.index()].stored.Add(1)
-		} else {
-			c.m.unstored.Add(1)
-		}
+		c.m.store(reason.index(), c.store(o, uint32(off/bs), data[:n]))
 		off, data = off+int64(n), data[n:]
 	}
 }

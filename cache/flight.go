@@ -185,6 +185,14 @@ func (m *counters) get(r Reason, bytes int64) {
 	m.reasons[r].getBytes.Add(bytes)
 }
 
+func (m *counters) store(r Reason, kept bool) {
+	if kept {
+		m.reasons[r].stored.Add(1)
+	} else {
+		m.unstored.Add(1)
+	}
+}
+
 // stream reads the blocks one by one into their slots.
 func (f *flight) stream(body io.Reader) error {
 	c, bs := f.c, int64(f.c.o.BlockSize)
@@ -217,17 +225,13 @@ func (f *flight) stream(body io.Reader) error {
 		if kept {
 			c.slots.seal(slot, int(n))
 			c.slots.info[slot].refs.Add(1) // ours, until the waiters have their bytes
-			kept = sh.publish(f.o, block, slot, int(n))
+			c.m.store(f.reason, sh.publish(f.o, block, slot, int(n)))
 			f.hand(pos, buf)
 			sh.unpin(slot)
 		} else {
+			c.m.store(f.reason, false)
 			f.hand(pos, buf)
 			c.scratches.Put(scratch)
-		}
-		if kept {
-			c.m.reasons[f.reason].stored.Add(1)
-		} else {
-			c.m.unstored.Add(1)
 		}
 		pos += n
 	}
