@@ -189,7 +189,7 @@ func nameOf(c namespace.Container) objectName {
 }
 
 // last deletes what is queued when the volume closes; what fails is an orphan for the next owner to sweep.
-func (g *collector) last() error {
+func (g *collector) last() {
 	g.mu.Lock()
 	n := len(g.todo)
 	g.mu.Unlock()
@@ -198,5 +198,4 @@ func (g *collector) last() error {
 			g.v.o.Logger.Warn("unreachable objects stay until the next takeover", "volume", g.v.o.Name, "objects", n, "err", err)
 		}
 	}
-	return nil
 }

@@ -48,6 +48,9 @@ func (m *machine) replace(st *namespace.State) {
 			}
 		}
 		n.hasView.Store(nil)
+		if f, ok := st.File(ino); ok && !n.orphan {
+			n.resize(f.Size)
+		}
 	}
 	v.live = st
 }
@@ -147,9 +150,7 @@ func (v *FS) applyLive(op *namespace.Op, inline namespace.Extent) error {
 		for _, n := range v.nodes {
 			n.hasView.Store(nil)
 			if f, ok := v.live.File(n.ino); ok {
-				n.mu.Lock()
-				n.base, n.size = f.Size, f.Size
-				n.mu.Unlock()
+				n.resize(f.Size)
 			}
 		}
 	}

@@ -76,6 +76,13 @@ func (v *FS) nodeOf(f namespace.File) *node {
 	return n
 }
 
+// resize follows the size of a file on a read-only volume.
+func (n *node) resize(size int64) {
+	n.mu.Lock()
+	n.base, n.size = size, size
+	n.mu.Unlock()
+}
+
 // releaseNode forgets a node that nobody needs. FS.mu is held.
 func (v *FS) releaseNode(n *node) {
 	if n.refs > 0 {
@@ -94,6 +101,17 @@ func (v *FS) releaseNode(n *node) {
 	}
 }
 
+// giveUp frees the memory of a file whose upload has failed, once nobody has it open: it cannot become durable any more.
+// FS.mu is held.
+func (v *FS) giveUp(n *node) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s := n.tail(); n.err != nil && s != nil {
+		v.budget.release(n.charge(s))
+		s.data = nil
+	}
+}
+
 // discard gives up what an orphan without handles still has: objects that no frame names are deleted at once, they were never
 // reachable. What is queued is released by the journal in its order. FS.mu and n.mu are held.
 func (v *FS) discard(n *node) {
@@ -107,6 +125,7 @@ func (v *FS) discard(n *node) {
 		}
 		if s.state == segTail {
 			v.budget.release(n.charge(s))
+			s.data = nil
 		}
 	}
 	v.unpin(n.ext)

@@ -82,6 +82,7 @@ func newFS(store driver.Store, o *Options, readOnly bool) (*FS, error) {
 	v.live = v.machine.acked
 	v.gc = &collector{v: v, wake: make(chan struct{}, 1)}
 	v.packer = &packer{v: v, wake: make(chan struct{}, 1)}
+	v.packer.ctx, v.packer.stop = context.WithCancel(v.bg)
 	if v.cache = v.o.Cache; v.cache == nil {
 		c, err := cache.New(&cache.Options{Memory: v.o.CacheBytes})
 		if err != nil {

@@ -22,6 +22,8 @@ type packer struct {
 	v    *FS
 	wake chan struct{}
 	mu   sync.Mutex // one at a time
+	ctx  context.Context
+	stop context.CancelFunc // an image that Close interrupts is begun again by the next owner
 }
 
 // poke is called after each acknowledged frame.
@@ -47,20 +49,20 @@ func (p *packer) due() bool {
 func (p *packer) run() {
 	for {
 		select {
-		case <-p.v.bg.Done():
+		case <-p.ctx.Done():
 			return
 		case <-p.v.Failed():
 			return
 		case <-p.wake:
 		}
 		for p.due() {
-			err := p.v.Checkpoint(p.v.bg)
+			err := p.v.Checkpoint(p.ctx)
 			if err == nil {
 				continue
 			}
 			p.v.listen().Retrying("image", 1, err)
 			select {
-			case <-p.v.bg.Done():
+			case <-p.ctx.Done():
 				return
 			case <-p.v.Failed():
 				return

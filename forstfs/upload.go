@@ -204,7 +204,7 @@ type buffers struct {
 	max  int
 }
 
-// grow gives a slice with room for n more bytes behind b.
+// grow gives a slice with room for n more bytes behind b, for the tail of a bulk file.
 func (p *buffers) grow(b []byte, n int) []byte {
 	if len(b)+n <= cap(b) {
 		return b

@@ -178,18 +178,21 @@ func (v *FS) Close() error {
 		}
 		errs = append(errs, v.reader.Close())
 	} else {
-		// The packer holds no bytes that Close must wait for; an interrupted image is begun again by the next owner.
+		v.packer.stop()
 		v.packer.mu.Lock()
 		if v.closed.Swap(true) {
 			v.packer.mu.Unlock()
 			return ErrClosed
 		}
-		failed := v.journal.Err()
-		err := v.journal.Close(context.Background())
-		if failed == nil && err == nil {
-			errs = append(errs, v.gc.last())
-		} else {
-			errs = append(errs, errors.Join(failed, err))
+		err := v.journal.Err()
+		if cerr := v.journal.Close(context.Background()); err == nil {
+			err = cerr
+		}
+		switch {
+		case err == nil:
+			v.gc.last()
+		case !errors.Is(err, ErrDropped):
+			errs = append(errs, err)
 		}
 		v.packer.mu.Unlock()
 	}

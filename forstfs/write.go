@@ -59,7 +59,10 @@ func (v *FS) append(n *node, p []byte) (int, error) {
 		s = &segment{off: n.size}
 		n.segs = append(n.segs, s)
 	}
-	s.data = append(v.buffers.grow(s.data, k), p[:k]...)
+	if n.bulk {
+		s.data = v.buffers.grow(s.data, k)
+	}
+	s.data = append(s.data, p[:k]...)
 	s.len += int64(k)
 	n.size += int64(k)
 	n.mtim = v.now()
@@ -210,7 +213,9 @@ func (f *File) Close() error {
 		}
 	}
 	f.v.mu.Lock()
-	f.n.refs--
+	if f.n.refs--; f.n.refs == 0 {
+		f.v.giveUp(f.n)
+	}
 	f.v.releaseNode(f.n)
 	f.v.mu.Unlock()
 	return pathErr("close", f.name, err)
