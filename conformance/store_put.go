@@ -275,7 +275,7 @@ func unusualKeys() []string {
 	long := strings.Repeat("k", 200)
 	return []string{
 		"-", "=", "@", "~", "+", ",", "_", "0", "Z", "a+b", "a=b", "a@b", "a~b", "a,b", "a..b", "a.", "a-", "a+", "b+/b",
-		"trailing./x", "x=1/y=2", "+/+", "~/~", "CON", "nul.txt", "index.html", "a.tar.gz", "percent-25", "a+b=c@d~e,f-g_h.i",
+		"trailing./x", "x=1/y=2", "++/+", "~~/~", "CON", "nul.txt", "index.html", "a.tar.gz", "percent-25", "a+b=c@d~e,f-g_h.i",
 		"deep/" + strings.Repeat("d/", 100) + "end",
 		"s" + long[1:], "two/" + long, long + "/" + long + "/" + strings.Repeat("m", driver.MaxKey-402),
 	}
