@@ -58,10 +58,10 @@ func (v *FS) Name() string { return v.o.Name }
 // VolumeID is the random id that the volume was given when it was made.
 func (v *FS) VolumeID() [16]byte { return v.id }
 
-// Epoch counts the takeovers of the volume; 0 if it is open read-only.
+// Epoch counts the takeovers of the volume, as far as this FS knows: a read-only one learns of a later one by Refresh.
 func (v *FS) Epoch() uint64 {
 	if v.readOnly {
-		return 0
+		return v.reader.Epoch()
 	}
 	return v.journal.Epoch()
 }
