@@ -75,7 +75,7 @@ func newFS(store driver.Store, o *Options, readOnly bool) (*FS, error) {
 	v.objectSize = min(v.objectSize, 1<<31)
 	v.budget = newBudget(int64(v.o.MaxInflight) * v.objectSize)
 	v.aheadBudget = newBudget(aheadMemory)
-	v.buffers = buffers{size: v.objectSize, max: v.o.MaxInflight}
+	v.buffers = buffers{least: int(v.objectSize / objectSteps), max: v.o.MaxInflight}
 	v.uploads = make(chan struct{}, max(v.caps.Concurrency, 4))
 	v.bg, v.cancel = context.WithCancel(context.Background())
 	v.machine = &machine{v: v, acked: namespace.New()}

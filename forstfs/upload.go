@@ -196,28 +196,29 @@ func retryable(err error) bool {
 	return false
 }
 
-// buffers keeps object-sized buffers for reuse: they are the volume's largest allocations.
+// buffers keeps the buffers of objects for reuse: they are the volume's largest allocations.
 type buffers struct {
-	mu   sync.Mutex
-	free [][]byte
-	size int64
-	max  int
+	mu    sync.Mutex
+	free  [][]byte
+	least int // smaller ones are not worth keeping
+	max   int
 }
 
-// grow gives a slice with room for n more bytes behind b, for the tail of a bulk file.
-func (p *buffers) grow(b []byte, n int) []byte {
+// grow gives a slice with room for n more bytes behind b, the tail of a bulk file that becomes an object at limit bytes.
+func (p *buffers) grow(b []byte, n int, limit int64) []byte {
 	if len(b)+n <= cap(b) {
 		return b
 	}
-	want := int64(max(len(b)+n, 4*cap(b), 32<<10))
-	if want > p.size/4 && int64(len(b)+n) <= p.size {
-		want = p.size
+	want := max(len(b)+n, 4*cap(b), 32<<10)
+	if want > int(limit)/4 && len(b)+n <= int(limit) {
+		want = int(limit)
 		p.mu.Lock()
-		if k := len(p.free); k > 0 {
-			full := p.free[k-1]
-			p.free = p.free[:k-1]
-			p.mu.Unlock()
-			return append(full[:0], b...)
+		for i, f := range p.free {
+			if cap(f) >= want && cap(f) <= 2*want {
+				p.free = append(p.free[:i], p.free[i+1:]...)
+				p.mu.Unlock()
+				return append(f, b...)
+			}
 		}
 		p.mu.Unlock()
 	}
@@ -225,7 +226,7 @@ func (p *buffers) grow(b []byte, n int) []byte {
 }
 
 func (p *buffers) put(b []byte) {
-	if int64(cap(b)) != p.size {
+	if cap(b) < p.least {
 		return
 	}
 	p.mu.Lock()

@@ -60,7 +60,7 @@ func (v *FS) append(n *node, p []byte) (int, error) {
 		n.segs = append(n.segs, s)
 	}
 	if n.bulk {
-		s.data = v.buffers.grow(s.data, k)
+		s.data = v.buffers.grow(s.data, k, limit)
 	}
 	s.data = append(s.data, p[:k]...)
 	s.len += int64(k)
@@ -72,18 +72,41 @@ func (v *FS) append(n *node, p []byte) (int, error) {
 	return k, nil
 }
 
-// segmentLimit is the size at which a tail becomes an object: bulk files grow their objects as they grow themselves.
+const (
+	objectSteps = 4       // the first objects of a bulk file are this much smaller than the store's preferred size
+	tailParts   = 4       // objects that the rest of a bulk file is split into when it is closed, to travel at once
+	tailPart    = 1 << 20 // and how large such an object is at least
+)
+
+// segmentLimit is the size at which a tail becomes an object. The objects of a bulk file grow with the file: small ones travel while the next is
+// written, so that Close has little left to wait for; large files have few objects all the same.
 func (v *FS) segmentLimit(n *node) int64 {
 	if !n.bulk {
 		return int64(v.o.FrameLimit)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	limit := v.objectSize
+	limit := max(v.objectSize/objectSteps, min(n.size/objectSteps, v.objectSize))
 	for grown := n.size / (64 * v.objectSize); grown > 0 && limit < v.objectSize*8 && 2*limit <= v.budget.max/2; grown /= 2 {
 		limit *= 2
 	}
 	return limit
+}
+
+// split cuts a bulk file's tail into a few segments that are uploaded at once: one connection is slower than the store. n.mu is held.
+func (n *node) split(s *segment) []*segment {
+	parts := min(tailParts, s.len/tailPart)
+	if parts < 2 {
+		return []*segment{s}
+	}
+	cut := make([]*segment, 0, parts)
+	for left, size := s.len, (s.len+parts-1)/parts; left > 0; left -= size {
+		k := min(size, left)
+		at := s.len - left
+		cut = append(cut, &segment{off: s.off + at, len: k, data: s.data[at : at+k : at+k]})
+	}
+	n.segs = append(n.segs[:len(n.segs)-1], cut...)
+	return cut
 }
 
 // flush brings everything written to the node so far into the journal's queue and returns the position behind it. It waits for
@@ -91,8 +114,10 @@ func (v *FS) segmentLimit(n *node) int64 {
 func (v *FS) flush(n *node) (uint64, error) {
 	for {
 		n.mu.Lock()
-		if s := n.tail(); s != nil && (n.bulk || s.len > int64(v.o.FrameLimit)) {
-			v.upload(n, s)
+		if s := n.tail(); s != nil && n.bulk {
+			for _, part := range n.split(s) {
+				v.upload(n, part)
+			}
 		}
 		for n.uploading() && n.err == nil {
 			n.cond.Wait()
