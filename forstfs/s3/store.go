@@ -259,11 +259,16 @@ func (s *Store) whyMissing(ctx context.Context, key string) error {
 	return &answerError{kind: driver.KindTransient, text: "HEAD and GET disagree on whether the object exists"}
 }
 
-// Copy implements driver.Copier with CopyObject.
+// Copy implements driver.Copier with CopyObject. S3 refuses a copy of an object to itself, which is nothing to do but to see
+// that the object is there.
 func (s *Store) Copy(ctx context.Context, src, dst string) error {
 	c := call{op: "copy", key: src}
 	if err := errors.Join(driver.CheckKey(src), driver.CheckKey(dst)); err != nil {
 		return s.fail(c, driver.KindInvalid, err)
+	}
+	if src == dst {
+		_, err := s.Stat(ctx, src)
+		return err
 	}
 	// The store moves the bytes, but before it answers; its speed is its own, so the time is that of a big object.
 	c.bytes = 64 << 20
