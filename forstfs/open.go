@@ -9,6 +9,7 @@ import (
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/internal/journal"
 	"github.com/forst-go/forst/internal/namespace"
+	"github.com/forst-go/forst/internal/probe"
 )
 
 const (
@@ -149,6 +150,11 @@ func (v *FS) create0(ctx context.Context) error {
 			return err
 		}
 		return fmt.Errorf("%w (the first is %q): choose an empty prefix, or remove them if nobody needs them", ErrForeign, info.Key)
+	}
+	if !v.o.SkipProbe {
+		if _, err := probe.Probe(driver.WithComponent(ctx, driver.CompProbe), v.store); err != nil {
+			return fmt.Errorf("%w: %w", ErrUnsafeStore, err)
+		}
 	}
 	_, err := journal.CreateRoot(ctx, v.store, journal.RootOptions{Nonce: v.o.Nonce, Created: v.o.Clock()})
 	return err
