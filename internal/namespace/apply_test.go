@@ -243,7 +243,7 @@ func TestBigTree(t *testing.T) {
 func TestDeepTree(t *testing.T) {
 	s := New()
 	chain := strings.Repeat("/d", MaxPath/2)
-	const grafts = 40
+	const grafts = 5
 	must(t, s, Op{Kind: Mkdir, Path: "/top"}, Op{Kind: Create, Path: "/top/file", Inode: 1})
 	for range grafts { // each puts all that was made so far below a new chain
 		must(t, s,
@@ -397,6 +397,7 @@ func TestCloneIsDeep(t *testing.T) {
 		{Kind: Rename, Path: "/d", Path2: "/dd"},
 	}
 	a := tree(t)
+	must(t, a, Op{Kind: Append, Inode: 1, Extents: []Extent{{frame(3), 88, 1}}}) // the slice has room for one more
 	b := a.Clone()
 	before := a.Encode()
 	must(t, a, change...)
@@ -407,6 +408,12 @@ func TestCloneIsDeep(t *testing.T) {
 	must(t, c, change...)
 	if !slices.Equal(b.Encode(), before) || b.TakeReleased() != nil {
 		t.Error("the original has changed with the copy")
+	}
+	must(t, b, Op{Kind: Append, Inode: 1, Extents: []Extent{{frame(6), 88, 1}}})
+	after := a.Encode()
+	must(t, c, Op{Kind: Append, Inode: 1, Extents: []Extent{{frame(5), 88, 1}}})
+	if !slices.Equal(a.Encode(), after) {
+		t.Error("two copies share the room behind a slice")
 	}
 	if err := errors.Join(a.Verify(), b.Verify(), c.Verify()); err != nil {
 		t.Error(err)

@@ -144,7 +144,8 @@ func TestDecodeOpsRefuses(t *testing.T) {
 		{"negative length", []byte{byte(Append), 0, 11, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}, ErrCorrupt},
 		{"huge count", []byte{byte(Extend), 0, 6, 1, 0xff, 0xff, 0xff, 0xff, 0x0f}, ErrCorrupt},
 		{"container of kind 3", append([]byte{byte(Extend), 0, 20, 1, 1, 3}, make([]byte, 17)...), ErrCorrupt},
-		{"owner of 33 bits", append([]byte{byte(Extend), 0, 24, 1, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x1f}, make([]byte, 17)...), ErrCorrupt},
+		{"owner of 33 bits", append([]byte{byte(Extend), 0, 24, 1, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x1f}, make([]byte, 16)...), ErrCorrupt},
+		{"owner of 32 bits", append([]byte{byte(Extend), 0, 24, 1, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f}, make([]byte, 16)...), nil},
 	} {
 		if err := DecodeOps(c.b, nothing); !errors.Is(err, c.want) || (c.want == nil) != (err == nil) {
 			t.Errorf("%s: %v; want %v", c.name, err, c.want)
@@ -197,6 +198,10 @@ func TestDecodeRefuses(t *testing.T) {
 		{"version 2", append([]byte{2}, good[1:]...), ErrUnknownBody},
 		{"new section", join(append(ins[:4:4], sec(5, 0, 1))...), ErrUnknownBody},
 		{"new section, skippable", join(append(ins[:4:4], sec(9, 1, 1))...), nil},
+		{"new section twice", join(append(ins[:4:4], sec(9, 1, 1), sec(9, 1, 1))...), ErrCorrupt},
+		{"new sections out of order", join(append(ins[:4:4], sec(9, 1, 1), sec(8, 1, 1))...), ErrCorrupt},
+		{"new sections", join(append(ins[:4:4], sec(8, 1, 1), sec(9, 1, 1))...), nil},
+		{"empty without owners", join(sec(1, 0, 1), sec(3, 0, 0), sec(4, 0, 0)), ErrCorrupt},
 		{"section with a new flag", join(ins[0], sec(2, 2, 0), ins[2], ins[3]), ErrUnknownBody},
 		{"missing first section", join(ins[1:]...), ErrCorrupt},
 		{"missing last section", join(ins[:3]...), ErrCorrupt},
@@ -307,6 +312,51 @@ const (
 	perByte = 100
 	besides = 64 << 10
 )
+
+// TestCountsAllocateNothing: a count that promises more than can follow is refused before anything is made for it.
+func TestCountsAllocateNothing(t *testing.T) {
+	huge := []byte{0xff, 0xff, 0x3f} // 2^20-1
+	fill := make([]byte, 3000)
+	op := func(kind OpKind, head ...byte) []byte {
+		body := append(append(head, huge...), fill...)
+		return append(appendUvarints([]byte{byte(kind), 0}, uint64(len(body))), body...)
+	}
+	body := func(id int, content []byte) []byte {
+		b := []byte{bodyVersion}
+		for i := 1; i <= id; i++ {
+			b = section(b, byte(i), func(b []byte) []byte {
+				switch {
+				case i < id && i == secInodes:
+					return append(b, 5) // the next inode
+				case i < id:
+					return append(b, 0) // no items
+				}
+				return append(append(b, content...), fill...)
+			})
+		}
+		return b
+	}
+	ops := func(b []byte) func() error {
+		return func() error { return DecodeOps(b, func(*Op) error { return nil }) }
+	}
+	image := func(b []byte) func() error {
+		return func() error { _, err := Decode(b); return err }
+	}
+	for name, decode := range map[string]func() error{
+		"extend":  ops(op(Extend, 1)),
+		"pack":    ops(op(Pack)),
+		"owners":  image(body(secOwners, huge)),
+		"files":   image(body(secFiles, huge)),
+		"extents": image(body(secFiles, append([]byte{1, 1, 0, 0}, huge...))),
+		"tree":    image(body(secTree, huge)),
+	} {
+		var err error
+		used := allocated(func() { err = decode() })
+		if !errors.Is(err, ErrCorrupt) || used > 1<<20 {
+			t.Errorf("%s: %v, %d bytes allocated", name, err, used)
+		}
+	}
+}
 
 func FuzzDecodeOps(f *testing.F) {
 	var all []byte

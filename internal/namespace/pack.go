@@ -46,7 +46,7 @@ func (s *State) pack(packs []Repack) {
 			p.f.extents = slices.Clone(p.f.extents) // the old slice may be in a reader's hands
 			p.own = true
 		}
-		s.ref(p.f, r.New) // first, so that a container with both extents is not released
+		s.ref(p.f, r.New)
 		s.unref(p.f, p.f.extents[at])
 		p.f.extents[at] = r.New
 	}

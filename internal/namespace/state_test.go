@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -72,8 +73,11 @@ func TestErrors(t *testing.T) {
 		{"mkdir relative", Op{Kind: Mkdir, Path: "a"}, []error{fs.ErrInvalid}},
 		{"mkdir dots", Op{Kind: Mkdir, Path: "/a/../b"}, []error{fs.ErrInvalid}},
 		{"mkdir NUL", Op{Kind: Mkdir, Path: "/a\x00"}, []error{fs.ErrInvalid}},
+		{"mkdir too long", Op{Kind: Mkdir, Path: strings.Repeat("/a", MaxPath/2) + "b"}, []error{fs.ErrInvalid}},
+		{"mkdir as long as may be", Op{Kind: Mkdir, Path: strings.Repeat("/a", MaxPath/2)}, nil},
 		{"mkdir without path", Op{Kind: Mkdir}, []error{fs.ErrInvalid}},
 		{"create", Op{Kind: Create, Path: "/d/new", Inode: 9}, nil},
+		{"create with an unclean name", Op{Kind: Create, Path: "/a/", Inode: 9}, []error{fs.ErrInvalid}},
 		{"create over a file", Op{Kind: Create, Path: "/z", Inode: 9}, nil},
 		{"create over a directory", Op{Kind: Create, Path: "/d", Inode: 9}, []error{ErrIsDir}},
 		{"create over the root", Op{Kind: Create, Path: "/", Inode: 9}, []error{ErrIsDir}},
@@ -135,7 +139,8 @@ func TestErrors(t *testing.T) {
 		{"extend by an empty extent", Op{Kind: Extend, Inode: 1, Extents: []Extent{{object(1), 0, 0}}}, []error{fs.ErrInvalid}},
 		{"extend from before the object", Op{Kind: Extend, Inode: 1, Extents: []Extent{{object(1), -1, 1}}}, []error{fs.ErrInvalid}},
 		{"extend past the largest offset", Op{Kind: Extend, Inode: 1, Extents: []Extent{{object(1), 1<<63 - 1, 1}}}, []error{fs.ErrInvalid}},
-		{"extend past the largest size", Op{Kind: Extend, Inode: 77, Extents: []Extent{{object(1), 0, 1 << 62}, {object(1), 0, 1 << 62}}}, []error{fs.ErrInvalid}},
+		{"extend past the largest size", Op{Kind: Extend, Inode: 77, Extents: []Extent{{frame(1), 0, 1 << 62}, {frame(1), 0, 1 << 62}}}, []error{fs.ErrInvalid}},
+		{"extend past the largest size of a file", Op{Kind: Extend, Inode: 1, Extents: []Extent{{frame(1), 0, 1<<63 - 1}}}, []error{fs.ErrInvalid}},
 		{"extend from no container", Op{Kind: Extend, Inode: 1, Extents: []Extent{{Container{}, 0, 1}}}, []error{fs.ErrInvalid}},
 		{"extend past the end of the object", Op{Kind: Extend, Inode: 1, Extents: []Extent{{Container{Kind: Object, CRC: 1}, 0, 2}}}, []error{fs.ErrInvalid}},
 		{"extend from an unknown volume", Op{Kind: Extend, Inode: 1, Extents: []Extent{{Container{Kind: Object, Owner: 1}, 0, 1}}}, []error{fs.ErrInvalid}},
