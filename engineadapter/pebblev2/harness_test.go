@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -61,34 +59,18 @@ func openDB(t testing.TB, dir string, o *pebble.Options) *pebble.DB {
 	return db
 }
 
-// logged makes Pebble report to the test. A database whose machine is "gone" is not closed: it lives on until it notices that its
-// volume is fenced or closed. Its goroutines end there, instead of the process (Fatalf) or in endless repetitions (background errors).
+// logged makes Pebble report to the test.
 func logged(t testing.TB, o *pebble.Options) *pebble.Options {
-	o.Logger = testLogger{t}
-	o.EventListener = &pebble.EventListener{BackgroundError: func(err error) {
-		if gone(err.Error()) {
-			runtime.Goexit()
-		}
-		t.Errorf("background error: %+v", err)
-	}}
+	o.Logger = testLogger{}
+	o.EventListener = &pebble.EventListener{BackgroundError: func(err error) { t.Errorf("background error: %+v", err) }}
 	return o
 }
 
-func gone(msg string) bool {
-	return strings.Contains(msg, forstfs.ErrFenced.Error()) || strings.Contains(msg, forstfs.ErrClosed.Error())
-}
+type testLogger struct{}
 
-type testLogger struct{ t testing.TB }
-
-func (l testLogger) Infof(string, ...any)  {}
-func (l testLogger) Errorf(string, ...any) {}
-func (l testLogger) Fatalf(format string, args ...any) {
-	msg := fmt.Sprintf(format, args...)
-	if gone(msg) {
-		runtime.Goexit()
-	}
-	panic(msg)
-}
+func (testLogger) Infof(string, ...any)              {}
+func (testLogger) Errorf(string, ...any)             {}
+func (testLogger) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 
 func ok(t testing.TB, err error) {
 	t.Helper()

@@ -21,30 +21,34 @@ import (
 const metaDir = "data"
 
 // TestMetamorphic runs Pebble's own random operations under random options on a volume and on Pebble's file system in memory: the
-// results must be the same. A failure prints the seed; FORST_METAMORPHIC_SEED=n runs that seed alone, FORST_METAMORPHIC_OPS=n sets the
-// number of operations.
+// results must be the same. FORST_METAMORPHIC_SEED, _SEEDS and _OPS set the first seed (a failure prints it), the number of seeds and of
+// operations; a nightly run has more of both.
 func TestMetamorphic(t *testing.T) {
 	for _, h := range homes(t) {
 		t.Run(h.name, func(t *testing.T) {
-			seeds, ops := 4, uint64(1200)
+			seeds, ops := uint64(4), uint64(1200)
 			if h.name != "mem" {
 				seeds = 2
 			}
 			if nightly() {
 				seeds, ops = 24, 3000
 			}
-			if n, err := strconv.ParseUint(os.Getenv("FORST_METAMORPHIC_OPS"), 10, 64); err == nil {
-				ops = n
-			}
-			first := uint64(1)
-			if n, err := strconv.ParseUint(os.Getenv("FORST_METAMORPHIC_SEED"), 10, 64); err == nil {
-				first, seeds = n, 1
-			}
-			for seed := first; seed < first+uint64(seeds); seed++ {
+			first := envNumber(t, "FORST_METAMORPHIC_SEED", 1)
+			seeds, ops = envNumber(t, "FORST_METAMORPHIC_SEEDS", seeds), envNumber(t, "FORST_METAMORPHIC_OPS", ops)
+			for seed := first; seed < first+seeds; seed++ {
 				t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { compareWithMem(t, h.fresh(t), seed, ops) })
 			}
 		})
 	}
+}
+
+func envNumber(t testing.TB, name string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	return must(strconv.ParseUint(text, 10, 64))(t)
 }
 
 // metaRun is one run of the operations of a seed.
@@ -83,17 +87,16 @@ func compareWithMem(t *testing.T, h home, seed, n uint64) {
 		return r
 	}
 	memFS := vfs.NewMem()
-	vol := openVol(t, h.open(t), metaOptions(rng))
+	machine, fs := start(t, h, metaOptions(rng))
 	onMem := run("mem", memFS)
-	onVol := run("volume", pebblev2.New(vol))
+	onVol := run("volume", fs)
 	if _, diff := metamorphic.CompareHistories(t, []string{onMem.history, onVol.history}); diff != "" {
 		t.Fatalf("seed %d: the volume's history differs:\n%s", seed, diff)
 	}
 	if !strict {
-		ok(t, vol.Close())
 		return // not everything is durable: what is left is up to chance
 	}
-	// The volume is not closed: what is there now is what another machine finds.
+	machine.die() // the database was closed, the volume was not
 	vol2 := openVol(t, h.open(t), nil)
 	got := reopened(t, pebblev2.New(vol2), onVol.opts.Opts)
 	want := reopened(t, memFS, onMem.opts.Opts)

@@ -22,14 +22,19 @@ import (
 // contents reads a whole database.
 func contents(t testing.TB, r pebble.Reader) map[string]string {
 	t.Helper()
-	it := must(r.NewIter(nil))(t)
+	return must(scan(r))(t)
+}
+
+func scan(r pebble.Reader) (map[string]string, error) {
+	it, err := r.NewIter(nil)
+	if err != nil {
+		return nil, err
+	}
 	m := map[string]string{}
 	for valid := it.First(); valid; valid = it.Next() {
 		m[string(it.Key())] = string(it.Value())
 	}
-	ok(t, it.Error())
-	ok(t, it.Close())
-	return m
+	return m, it.Close() // gives the iterator's error, too
 }
 
 func sameContents(t testing.TB, what string, got, want map[string]string) {
@@ -65,8 +70,7 @@ func TestDatabase(t *testing.T) {
 }
 
 func testDatabase(t *testing.T, h home) {
-	vol := openVol(t, h.open(t), nil)
-	fs := pebblev2.New(vol)
+	machine, fs := start(t, h, nil)
 	db := openDB(t, "/db", options(fs))
 	want := map[string]string{}
 	set := func(k, v string) {
@@ -110,7 +114,7 @@ func testDatabase(t *testing.T, h home) {
 	set("last", "word")
 	sameContents(t, "before the end", contents(t, db), want)
 
-	// The machine is gone: nothing is closed, nothing local is left. Another one opens the store.
+	machine.die() // nothing is closed, nothing local is left; another one opens the store
 	vol2 := openVol(t, h.open(t), nil)
 	fs2 := pebblev2.New(vol2)
 	o := options(fs2)
@@ -139,7 +143,8 @@ func testDatabase(t *testing.T, h home) {
 
 func TestDisableWALAndFlush(t *testing.T) {
 	h := memHome()
-	o := options(pebblev2.New(openVol(t, h.open(t), nil)))
+	machine, fs := start(t, h, nil)
+	o := options(fs)
 	o.DisableWAL = true
 	db := openDB(t, "/db", o)
 	want := map[string]string{}
@@ -150,7 +155,7 @@ func TestDisableWALAndFlush(t *testing.T) {
 	}
 	ok(t, db.Flush())
 	ok(t, db.Set([]byte("never flushed"), nil, pebble.NoSync))
-	// the machine is gone
+	machine.die()
 	db = openDB(t, "/db", options(pebblev2.New(openVol(t, h.open(t), nil))))
 	sameContents(t, "what was flushed", contents(t, db), want)
 	ok(t, db.Close())
@@ -200,7 +205,7 @@ func TestFencedDatabaseNeverAcknowledges(t *testing.T) {
 	h := memHome()
 	vol := openVol(t, h.open(t), nil)
 	o := options(pebblev2.New(vol))
-	log := stopLogger{testLogger{t}, make(chan string, 16)}
+	log := stopLogger{testLogger{}, make(chan string, 16)}
 	o.Logger = log
 	db := must(pebble.Open("/db", o))(t)
 	ok(t, db.Set([]byte("a"), []byte("1"), pebble.Sync))
@@ -230,18 +235,18 @@ func TestFencedDatabaseNeverAcknowledges(t *testing.T) {
 
 func TestSeveralDatabasesInOneVolume(t *testing.T) {
 	h := memHome()
-	fs := pebblev2.New(openVol(t, h.open(t), nil))
+	machine, fs := start(t, h, nil)
 	want := map[string]string{}
 	for i := range 4 {
 		dir := fmt.Sprint("shard", i)
 		db := openDB(t, dir, options(fs))
-		defer db.Close()
 		ok(t, db.Set([]byte(dir), []byte("x"), pebble.Sync))
 		want[dir] = "x"
 	}
 	if _, err := pebble.Open("/shard1", options(fs)); err == nil {
 		t.Fatal("one directory was opened twice in one process")
 	}
+	machine.die()
 	fs2 := pebblev2.New(openVol(t, h.open(t), nil))
 	got := map[string]string{}
 	for i := range 4 {
@@ -254,14 +259,15 @@ func TestSeveralDatabasesInOneVolume(t *testing.T) {
 
 func TestWALInAnotherDirectory(t *testing.T) {
 	h := memHome()
-	open := func() *pebble.DB {
-		o := options(pebblev2.New(openVol(t, h.open(t), nil)))
+	open := func(fs vfs.FS) *pebble.DB {
+		o := options(fs)
 		o.WALDir = "/wal/of/db"
 		return openDB(t, "/db", o)
 	}
-	db := open()
-	ok(t, db.Set([]byte("a"), []byte("1"), pebble.Sync))
-	db = open() // the machine is gone
+	machine, fs := start(t, h, nil)
+	ok(t, open(fs).Set([]byte("a"), []byte("1"), pebble.Sync))
+	machine.die()
+	db := open(pebblev2.New(openVol(t, h.open(t), nil)))
 	sameContents(t, "with a WAL elsewhere", contents(t, db), map[string]string{"a": "1"})
 	ok(t, db.Close())
 }
