@@ -283,8 +283,8 @@ func TestModel(t *testing.T) {
 
 // TestModelLong makes long runs, which rapid's shrinking would only slow down, from a seed per run.
 func TestModelLong(t *testing.T) {
-	for seed := range uint64(8) {
-		if err := newRun(seeded{rand.New(rand.NewPCG(seed, 1))}).all(1500); err != nil {
+	for seed := range uint64(4) {
+		if err := newRun(seeded{rand.New(rand.NewPCG(seed, 1))}).all(1200); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 	}
