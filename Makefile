@@ -1,0 +1,55 @@
+# Everything runs from a clean clone with nothing but Go: servers and tools are built from source into .cache.
+
+STATICCHECK_VERSION := v0.8.2
+STATICCHECK := .cache/bin/staticcheck-$(STATICCHECK_VERSION)
+TESTENV := .cache/bin/forst-testenv
+SERVERS := s3
+TEST_TIMEOUT ?= 30m
+FUZZTIME ?= 30s
+
+.PHONY: all build test test-race test-nightly bench fuzz lint servers clean
+
+all: build lint test
+
+build:
+	go build ./...
+
+# Starts the servers once, runs all tests against them, stops them and removes their data, also after Ctrl-C.
+test: $(TESTENV)
+	$(TESTENV) run $(SERVERS) -- go test -p 2 -timeout $(TEST_TIMEOUT) ./...
+
+test-race: $(TESTENV)
+	$(TESTENV) run $(SERVERS) -- go test -race -short -p 2 -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -v '/bench$$')
+
+# The long versions of the random tests; hours, not minutes. Every failure prints the seed that repeats it.
+test-nightly: $(TESTENV)
+	FORST_NIGHTLY=1 $(TESTENV) run $(SERVERS) -- go test -count 1 -p 2 -timeout 12h ./...
+
+# BENCH=regexp chooses; pass two outputs to benchstat to compare.
+bench: $(TESTENV)
+	$(TESTENV) run $(SERVERS) -- go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -p 1 -timeout 6h ./...
+
+fuzz:
+	tools/fuzz $(FUZZTIME)
+
+lint: $(STATICCHECK)
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go vet ./...
+	$(STATICCHECK) ./...
+
+servers: $(TESTENV)
+	$(TESTENV) build $(SERVERS)
+
+# Always rebuilt; Go's cache makes that cheap.
+.PHONY: $(TESTENV)
+$(TESTENV):
+	go build -o $@ ./internal/testenv/cmd/forst-testenv
+
+$(STATICCHECK):
+	mkdir -p .cache/tools
+	GOBIN=$(CURDIR)/.cache/tools GOFLAGS= go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+	mkdir -p .cache/bin
+	mv .cache/tools/staticcheck $@
+
+clean:
+	rm -rf .cache
