@@ -176,7 +176,10 @@ func makeDemoVolume(ctx context.Context, store string) (_ *demoVolume, _ usage, 
 	}
 	use, err := v.create(ctx)
 	if err != nil {
-		return nil, usage{}, errors.Join(err, v.remove(context.WithoutCancel(ctx)))
+		if rerr := v.remove(context.WithoutCancel(ctx)); driver.KindOf(rerr) != driver.KindOf(err) {
+			err = errors.Join(err, rerr)
+		}
+		return nil, usage{}, err
 	}
 	return v, use, nil
 }

@@ -97,8 +97,8 @@ func (d *demoDB) Close() error { return errors.Join(d.db.Close(), d.vol.Close())
 func (d *demoDB) usage() usage { return usageOf(d.store) }
 
 func usageOf(m *meter.Store) usage {
-	s := m.Snapshot()
-	return usage{Requests: s.Total().Requests, Sent: s.Total(meter.Put).Bytes, Received: s.Total(meter.Get).Bytes}
+	all := m.Snapshot().Sum("", "")
+	return usage{Requests: all.Requests, Sent: all.Out, Received: all.In}
 }
 
 // quietLogger passes on what stops the process and nothing else.

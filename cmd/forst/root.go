@@ -80,7 +80,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%v (see %s --help)", err, cmd.CommandPath())
 	})
-	root.AddCommand(a.demoCommand(), a.demoWriterCommand(), a.lsCommand(), a.catCommand(), a.statCommand(),
+	root.AddCommand(a.demoCommand(), a.demoWriterCommand(), a.probeCommand(), a.lsCommand(), a.catCommand(), a.statCommand(),
 		a.duCommand(), a.createCommand(), a.dropCommand(), a.versionCommand())
 	return root
 }
@@ -113,4 +113,5 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+// oneLine joins the lines of several errors.
+func oneLine(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ") }
