@@ -65,6 +65,9 @@ func (m *machine) Apply(f *journal.Frame) error {
 	v := m.v
 	c := frameContainer(f)
 	if len(f.Inline) > 0 { // what was just written or replayed is what an engine reads back first
+		if v.id == (journal.VolumeID{}) {
+			v.id = f.Volume // Open has not returned yet: the cache must know the frames by the name under which they are read later
+		}
 		v.keepFrame(f)
 	}
 	m.mu.Lock()
