@@ -129,11 +129,21 @@ func (j *Journal) commit(b batch) error {
 	if mutant.On(mutAckEarly) {
 		j.acknowledge(b)
 	}
-	other, err := j.put(f, data)
+	put := j.put
+	if mutant.On(mutRebuild) {
+		put = j.putRebuilt(&b)
+	}
+	other, err := put(f, data)
 	if err != nil {
 		return err
 	}
 	if other != nil {
+		if mutant.On(mutFenceForgotten) {
+			j.smu.Lock()
+			j.cursor.next++
+			j.smu.Unlock()
+			return j.commit(b)
+		}
 		return fencedBy(other, f)
 	}
 	if mutant.On(mutLateApply) {
@@ -240,7 +250,7 @@ func readRef(ctx context.Context, store driver.Store, ref FrameRef) (*Frame, err
 	switch {
 	case errors.Is(err, errRestart):
 		if mutant.On(mutStaleNotExist) {
-			return nil, err
+			return nil, &driver.Error{Op: "get", Path: FrameKey(ref.Seq), Kind: driver.KindNotExist}
 		}
 		return nil, fmt.Errorf("%w: frame %s", ErrStale, ref)
 	case err != nil:

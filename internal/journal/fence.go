@@ -70,11 +70,9 @@ func (op *opener) settled(r *replay, f *Frame, epoch, nonce uint64) error {
 	switch {
 	case r.dropped:
 		return fmt.Errorf("%w (by frame %d) while it was opened; choose another place", ErrDropped, f.Seq)
-	case mutant.On(mutBusyIgnored):
-		return nil
 	case r.epoch < epoch || r.nonce == nonce:
 		return nil
-	case op.o.Force || op.mine[r.nonce]:
+	case op.o.Force || op.mine[r.nonce] || mutant.On(mutBusyIgnored):
 		return fmt.Errorf("%w: frame %d is a fence of epoch %d", errRestart, f.Seq, r.epoch)
 	}
 	return fmt.Errorf("%w: it fenced with epoch %d as frame %d at the same time; let it win, or open with Force", ErrBusy, r.epoch, f.Seq)

@@ -55,6 +55,9 @@ func (j *Journal) WriteImage(ctx context.Context) (ImageInfo, error) {
 	}
 	k, err := j.putImage(ctx, im)
 	if err != nil {
+		if mutant.On(mutTrimOwnImages) {
+			j.ownImages = append(j.ownImages, k)
+		}
 		return ImageInfo{}, err
 	}
 	j.ownImages = append(j.ownImages, k)

@@ -11,12 +11,12 @@ import (
 // log is a Machine whose state is the list of all operations ever applied, one per line of Ops. The last window
 // operations are "live": their frames must be readable.
 type log struct {
-	mu     sync.Mutex
-	window int
-	state  logState
-	fences []uint64
-	resets int
-	onSeq  func(f *Frame)
+	mu      sync.Mutex
+	window  int
+	state   logState
+	fences  []uint64
+	resets  int
+	onApply func(f *Frame) // called first, without locks
 }
 
 type logState struct {
@@ -43,6 +43,9 @@ func (l *log) Restore(body []byte) error {
 }
 
 func (l *log) Apply(f *Frame) error {
+	if l.onApply != nil {
+		l.onApply(f)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for op := range strings.Lines(string(f.Ops)) {
@@ -51,9 +54,6 @@ func (l *log) Apply(f *Frame) error {
 		}
 		l.state.Ops = append(l.state.Ops, strings.TrimSuffix(op, "\n"))
 		l.state.Refs = append(l.state.Refs, f.Ref())
-	}
-	if l.onSeq != nil {
-		l.onSeq(f)
 	}
 	return nil
 }

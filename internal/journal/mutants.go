@@ -15,7 +15,7 @@ const (
 	mutLookAny        mutant.ID = "journal/last-look-any"            // ... counts images it found damaged
 	mutLookSeen       mutant.ID = "journal/last-look-above-seen"     // ... only for one above the newest it saw
 	mutSameNonce      mutant.ID = "journal/restart-same-nonce"       // an opener starts again under its old nonce
-	mutBusyIgnored    mutant.ID = "journal/foreign-fence-ignored"    // an effective foreign fence does not stop the run
+	mutBusyIgnored    mutant.ID = "journal/foreign-fence-ignored"    // an opener that met another one fences it in turn
 	mutRebuild        mutant.ID = "journal/frame-rebuilt"            // a retry carries more, own nonce counts as success
 	mutExistLost      mutant.ID = "journal/exist-is-lost"            // KindExist is taken as another's, unread
 	mutErrorLost      mutant.ID = "journal/error-is-failure"         // a lost reply fails the journal, unread
@@ -48,4 +48,9 @@ const (
 	mutLateApply      mutant.ID = "journal/waiters-before-apply"     // waiters are released before Machine.Apply
 	mutCloseDrops     mutant.ID = "journal/close-drops-queue"        // Close forgets what is queued
 	mutImageKeyFrozen mutant.ID = "journal/image-name-reused"        // images of one number share a name
+	mutThirdImage     mutant.ID = "journal/third-image"              // an opener falls back further than to the second image
+	mutGapDamaged     mutant.ID = "journal/gap-is-damage-at-once"    // a gap is taken as damage without a look at the images
+	mutSilent         mutant.ID = "journal/damaged-image-silent"     // falling back to the older image tells nobody
+	mutGivesUp        mutant.ID = "journal/gives-up-at-once"         // an error that looks permanent fails the journal at once
+	mutFollowEarly    mutant.ID = "journal/follower-applies-first"   // a follower applies frames before it looks at the images
 )

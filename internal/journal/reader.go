@@ -125,6 +125,15 @@ func (r *Reader) advance(ctx context.Context) (more, changed bool, err error) {
 		return false, false, fmt.Errorf("%w by frame %d", ErrDropped, r.at.last.Seq)
 	}
 	frames, more, err := r.behind(ctx)
+	if mutant.On(mutFollowEarly) {
+		for _, f := range frames {
+			if _, err := r.at.take(f); err != nil {
+				return false, changed, err
+			}
+			changed = true
+		}
+		frames = nil
+	}
 	if err == nil {
 		err = r.believe(ctx)
 	}

@@ -112,7 +112,7 @@ func (s *sender) settle(ctx context.Context, key string, data []byte, sound func
 		case kind == driver.KindExist:
 			err = rerr
 		}
-		if s.hasty && driver.KindOf(err) != driver.KindTransient && driver.KindOf(err) != driver.KindExist && !driver.IsCanceled(err) && !errors.Is(err, ErrDamaged) {
+		if (s.hasty || mutant.On(mutGivesUp)) && driver.KindOf(err) != driver.KindTransient && driver.KindOf(err) != driver.KindExist && !driver.IsCanceled(err) && !errors.Is(err, ErrDamaged) {
 			return nil, err
 		}
 		if time.Since(start) >= s.budget {
