@@ -128,7 +128,7 @@ func (v *FS) settle(p string) error {
 	if n == nil || n.bulk {
 		return nil
 	}
-	_, err := v.flush(n)
+	_, err := v.flush(n, closeInline)
 	return err
 }
 
@@ -216,6 +216,10 @@ func (v *FS) ReuseForWrite(ctx context.Context, oldname, newname string, o *Crea
 		return nil, pathErr("reuse", oldname, fs.ErrNotExist)
 	case e.Dir:
 		return nil, pathErr("reuse", oldname, ErrIsDir)
+	}
+	// Refused before anything is removed: an error leaves the old file as it was.
+	if err := v.live.Check(&namespace.Op{Kind: namespace.Create, Path: to, Inode: v.live.NextInode()}); err != nil {
+		return nil, pathErr("reuse", newname, err)
 	}
 	if from != to {
 		if err := v.issue(&namespace.Op{Kind: namespace.Remove, Path: from}); err != nil {

@@ -35,6 +35,8 @@ type segment struct {
 	off    int64
 	len    int64
 	data   []byte // nil once the bytes are in an object
+	buf    *buffer
+	charge int64 // of the memory budget: bulk files only; small files are bounded by the frame limit
 	ext    namespace.Extent
 	state  segState
 	queued bool // its operation is in the journal's queue
@@ -107,9 +109,15 @@ func (v *FS) giveUp(n *node) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if s := n.tail(); n.err != nil && s != nil {
-		v.budget.release(n.charge(s))
-		s.data = nil
+		v.letGo(s)
 	}
+}
+
+// letGo frees the memory of a tail that will not be uploaded. n.mu is held.
+func (v *FS) letGo(s *segment) {
+	v.budget.release(s.charge)
+	v.buffers.done(s.buf)
+	s.charge, s.buf, s.data = 0, nil, nil
 }
 
 // discard gives up what an orphan without handles still has: objects that no frame names are deleted at once, they were never
@@ -124,20 +132,11 @@ func (v *FS) discard(n *node) {
 			v.gc.add(s.ext.Container)
 		}
 		if s.state == segTail {
-			v.budget.release(n.charge(s))
-			s.data = nil
+			v.letGo(s)
 		}
 	}
 	v.unpin(n.ext)
 	n.ext = nil
-}
-
-// charge is what a segment holds of the memory budget: bulk files only; small files are bounded by the frame limit.
-func (n *node) charge(s *segment) int64 {
-	if n.bulk {
-		return int64(len(s.data))
-	}
-	return 0
 }
 
 // orphaned marks a node whose last name is about to go; f is the file as the namespace knows it. FS.mu is held.

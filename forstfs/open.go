@@ -76,7 +76,7 @@ func newFS(store driver.Store, o *Options, readOnly bool) (*FS, error) {
 	v.objectSize = min(v.objectSize, 1<<31)
 	v.budget = newBudget(int64(v.o.MaxInflight) * v.objectSize)
 	v.aheadBudget = newBudget(aheadMemory)
-	v.buffers = buffers{least: int(v.objectSize / objectSteps), max: v.o.MaxInflight}
+	v.buffers = buffers{free: map[int][][]byte{}, max: v.budget.max}
 	v.uploads = make(chan struct{}, max(v.caps.Concurrency, 4))
 	v.bg, v.cancel = context.WithCancel(context.Background())
 	v.machine = &machine{v: v, acked: namespace.New()}

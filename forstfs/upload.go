@@ -131,20 +131,20 @@ func (v *FS) upload(n *node, s *segment) {
 		}
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		charge := n.charge(s)
 		if err != nil {
 			n.err = fmt.Errorf("upload of %s: %w", key, err)
-			s.data = nil
+			s.data, s.buf = nil, nil // not for reuse: a request that was given up may still read it
 		} else {
 			s.ext = namespace.Extent{Container: c, Len: s.len}
-			v.buffers.put(s.data)
-			s.data = nil
+			v.buffers.done(s.buf)
+			s.data, s.buf = nil, nil
 			s.state = segDurable
 			if n.drop {
 				v.gc.add(c)
 			}
 		}
-		v.budget.release(charge)
+		v.budget.release(s.charge)
+		s.charge = 0
 		n.cond.Broadcast()
 	})
 }
@@ -194,44 +194,4 @@ func retryable(err error) bool {
 		return true
 	}
 	return false
-}
-
-// buffers keeps the buffers of objects for reuse: they are the volume's largest allocations.
-type buffers struct {
-	mu    sync.Mutex
-	free  [][]byte
-	least int // smaller ones are not worth keeping
-	max   int
-}
-
-// grow gives a slice with room for n more bytes behind b, the tail of a bulk file that becomes an object at limit bytes.
-func (p *buffers) grow(b []byte, n int, limit int64) []byte {
-	if len(b)+n <= cap(b) {
-		return b
-	}
-	want := max(len(b)+n, 4*cap(b), 32<<10)
-	if want > int(limit)/4 && len(b)+n <= int(limit) {
-		want = int(limit)
-		p.mu.Lock()
-		for i, f := range p.free {
-			if cap(f) >= want && cap(f) <= 2*want {
-				p.free = append(p.free[:i], p.free[i+1:]...)
-				p.mu.Unlock()
-				return append(f, b...)
-			}
-		}
-		p.mu.Unlock()
-	}
-	return append(make([]byte, 0, want), b...)
-}
-
-func (p *buffers) put(b []byte) {
-	if cap(b) < p.least {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.free) < p.max {
-		p.free = append(p.free, b[:0])
-	}
 }

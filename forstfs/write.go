@@ -34,42 +34,48 @@ func (f *File) Write(p []byte) (int, error) {
 // append takes as much of p as the node's tail has room for.
 func (v *FS) append(n *node, p []byte) (int, error) {
 	limit := v.segmentLimit(n)
-	n.mu.Lock()
-	var room int64
-	if s := n.tail(); s != nil {
-		room = limit - s.len
-	} else {
-		room = limit
-	}
-	n.mu.Unlock()
-	k := int(min(int64(len(p)), max(room, 1), limit))
-	if n.bulk {
-		v.reserve(int64(k))
-	}
+	var reserved int64
+	defer func() { v.budget.release(reserved) }()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.err != nil {
-		if n.bulk {
-			v.budget.release(int64(k))
+	for {
+		if n.err != nil {
+			return 0, n.err
 		}
-		return 0, n.err
+		s := n.tail()
+		if s == nil {
+			s = &segment{off: n.size}
+		}
+		k := int(min(int64(len(p)), max(limit-s.len, 1)))
+		if n.bulk && len(s.data)+k > cap(s.data) {
+			size := nextCap(len(s.data)+k, limit)
+			if more := int64(size) - s.charge; reserved < more {
+				// Memory is waited for without the lock; the tail may have been taken away meanwhile, so look again.
+				n.mu.Unlock()
+				v.reserve(more - reserved)
+				n.mu.Lock()
+				reserved = more
+				continue
+			}
+			reserved -= int64(size) - s.charge
+			s.charge = int64(size)
+			b := v.buffers.get(size)
+			b.data = append(b.data, s.data...)
+			v.buffers.done(s.buf)
+			s.buf, s.data = b, b.data
+		}
+		if n.tail() != s {
+			n.segs = append(n.segs, s)
+		}
+		s.data = append(s.data, p[:k]...)
+		s.len += int64(k)
+		n.size += int64(k)
+		n.mtim = v.now()
+		if s.len >= limit {
+			v.upload(n, s)
+		}
+		return k, nil
 	}
-	s := n.tail()
-	if s == nil {
-		s = &segment{off: n.size}
-		n.segs = append(n.segs, s)
-	}
-	if n.bulk {
-		s.data = v.buffers.grow(s.data, k, limit)
-	}
-	s.data = append(s.data, p[:k]...)
-	s.len += int64(k)
-	n.size += int64(k)
-	n.mtim = v.now()
-	if s.len >= limit {
-		v.upload(n, s)
-	}
-	return k, nil
 }
 
 const (
@@ -86,7 +92,10 @@ func (v *FS) segmentLimit(n *node) int64 {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	limit := max(v.objectSize/objectSteps, min(n.size/objectSteps, v.objectSize))
+	limit := v.objectSize / objectSteps
+	for limit < v.objectSize && n.size >= limit*2*objectSteps { // steps of two, so that buffers fit again
+		limit *= 2
+	}
 	for grown := n.size / (64 * v.objectSize); grown > 0 && limit < v.objectSize*8 && 2*limit <= v.budget.max/2; grown /= 2 {
 		limit *= 2
 	}
@@ -94,7 +103,7 @@ func (v *FS) segmentLimit(n *node) int64 {
 }
 
 // split cuts a bulk file's tail into a few segments that are uploaded at once: one connection is slower than the store. n.mu is held.
-func (n *node) split(s *segment) []*segment {
+func (v *FS) split(n *node, s *segment) []*segment {
 	parts := min(tailParts, s.len/tailPart)
 	if parts < 2 {
 		return []*segment{s}
@@ -103,21 +112,29 @@ func (n *node) split(s *segment) []*segment {
 	for left, size := s.len, (s.len+parts-1)/parts; left > 0; left -= size {
 		k := min(size, left)
 		at := s.len - left
-		cut = append(cut, &segment{off: s.off + at, len: k, data: s.data[at : at+k : at+k]})
+		cut = append(cut, &segment{off: s.off + at, len: k, data: s.data[at : at+k : at+k], buf: s.buf, charge: k})
 	}
+	cut[0].charge += s.charge - s.len
+	v.buffers.share(s.buf, len(cut))
 	n.segs = append(n.segs[:len(n.segs)-1], cut...)
 	return cut
 }
 
-// flush brings everything written to the node so far into the journal's queue and returns the position behind it. It waits for
-// uploads, not for the journal.
-func (v *FS) flush(n *node) (uint64, error) {
+// closeInline is how much of a small file goes inline when nobody waits for it: a larger frame would hold up other files' syncs for longer than a
+// second object costs.
+const closeInline = 128 << 10
+
+// flush brings everything written to the node so far into the journal's queue and returns the position behind it; of a small file at most
+// inline bytes go into a frame, more become an object. It waits for uploads, not for the journal.
+func (v *FS) flush(n *node, inline int64) (uint64, error) {
 	for {
 		n.mu.Lock()
 		if s := n.tail(); s != nil && n.bulk {
-			for _, part := range n.split(s) {
+			for _, part := range v.split(n, s) {
 				v.upload(n, part)
 			}
+		} else if s != nil && s.len > inline {
+			v.upload(n, s)
 		}
 		for n.uploading() && n.err == nil {
 			n.cond.Wait()
@@ -205,7 +222,7 @@ func (v *FS) syncNode(f *File) error {
 	if orphan {
 		return v.Err()
 	}
-	if _, err := v.flush(f.n); err != nil {
+	if _, err := v.flush(f.n, int64(v.o.FrameLimit)); err != nil {
 		return err
 	}
 	return v.wait(f.ctx)
@@ -229,7 +246,7 @@ func (f *File) Close() error {
 	f.ahead.stop()
 	var err error
 	if f.writing {
-		_, err = f.v.flush(f.n)
+		_, err = f.v.flush(f.n, closeInline)
 		if err == nil {
 			err = f.v.Err()
 		}
