@@ -43,8 +43,9 @@ func newMachine(o *Options) (*machine, error) {
 func (m *machine) step(op, a, b, n uint32) error {
 	ctx := context.Background()
 	s := m.sources[a%uint32(len(m.sources))]
-	off := int64(b) % s.size
-	size := 1 + int64(n)%(s.size-off)
+	// Generators prefer small numbers; multiplied, they reach every part of an object.
+	off := int64(b*2654435761) % s.size
+	size := 1 + int64(n*2654435761)%(s.size-off)
 	id := s.object().ID
 	switch op % 10 {
 	case 0, 1, 2:

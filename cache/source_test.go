@@ -79,7 +79,9 @@ func (s *testSource) takeRanges() []span {
 
 func (s *testSource) object() *Object { return &Object{ID: testID(s.num), Size: s.size, Source: s} }
 
-func testID(num uint64) ID { return ID{Volume: [16]byte{1, 2, 3}, Epoch: 7, Nonce: 0xabcdef, Num: num, Kind: KindObject} }
+func testID(num uint64) ID {
+	return ID{Volume: [16]byte{1, 2, 3}, Epoch: 7, Nonce: 0xabcdef, Num: num, Kind: KindObject}
+}
 
 type contentReader struct {
 	num      uint64
