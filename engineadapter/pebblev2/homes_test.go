@@ -2,40 +2,40 @@ package pebblev2_test
 
 import (
 	"context"
+	"net/url"
 	"testing"
 
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/forstfs/local"
 	"github.com/forst-go/forst/forstfs/mem"
+	"github.com/forst-go/forst/forstfs/s3"
+	"github.com/forst-go/forst/internal/testenv"
 )
 
 // home is a place where a volume lives: each open gives a fresh Store on the same objects, as another machine would have it.
 type home struct {
-	name string
 	open func(t testing.TB) driver.Store
-	// fresh makes another, empty home of the kind.
-	fresh func(t testing.TB) home
 }
 
-// homes are the stores that the tests of whole databases run on.
-func homes(t testing.TB) []home { return []home{memHome(), localHome(t)} }
+// homes are the kinds of stores that the tests of whole databases run on; each call of new makes an empty one.
+var homes = []struct {
+	name string
+	new  func(t testing.TB) home
+}{
+	{"mem", func(testing.TB) home { return memHome() }},
+	{"local", func(t testing.TB) home {
+		dir := t.TempDir()
+		return home{func(t testing.TB) driver.Store {
+			return must(local.Open(context.Background(), dir, &local.Options{Create: true}))(t)
+		}}
+	}},
+	{"s3", func(t testing.TB) home {
+		u := must(url.Parse(testenv.S3(t).URL(t)))(t)
+		return home{func(t testing.TB) driver.Store { return must(s3.OpenURL(context.Background(), u))(t) }}
+	}},
+}
 
 func memHome() home {
 	b := mem.NewBucket(nil)
-	return home{
-		name:  "mem",
-		open:  func(t testing.TB) driver.Store { return must(b.Open("db"))(t) },
-		fresh: func(testing.TB) home { return memHome() },
-	}
-}
-
-func localHome(t testing.TB) home {
-	dir := t.TempDir()
-	return home{
-		name: "local",
-		open: func(t testing.TB) driver.Store {
-			return must(local.Open(context.Background(), dir, &local.Options{Create: true}))(t)
-		},
-		fresh: func(t testing.TB) home { return localHome(t) },
-	}
+	return home{func(t testing.TB) driver.Store { return must(b.Open("db"))(t) }}
 }

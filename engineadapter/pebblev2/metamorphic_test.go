@@ -24,11 +24,14 @@ const metaDir = "data"
 // results must be the same. FORST_METAMORPHIC_SEED, _SEEDS and _OPS set the first seed (a failure prints it), the number of seeds and of
 // operations; a nightly run has more of both.
 func TestMetamorphic(t *testing.T) {
-	for _, h := range homes(t) {
+	for _, h := range homes {
 		t.Run(h.name, func(t *testing.T) {
 			seeds, ops := uint64(4), uint64(1200)
-			if h.name != "mem" {
+			switch h.name {
+			case "local":
 				seeds = 2
+			case "s3": // each synced write is a round trip there
+				seeds, ops = 2, 1000
 			}
 			if nightly() {
 				seeds, ops = 24, 3000
@@ -36,7 +39,7 @@ func TestMetamorphic(t *testing.T) {
 			first := envNumber(t, "FORST_METAMORPHIC_SEED", 1)
 			seeds, ops = envNumber(t, "FORST_METAMORPHIC_SEEDS", seeds), envNumber(t, "FORST_METAMORPHIC_OPS", ops)
 			for seed := first; seed < first+seeds; seed++ {
-				t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { compareWithMem(t, h.fresh(t), seed, ops) })
+				t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { compareWithMem(t, h.new(t), seed, ops) })
 			}
 		})
 	}
@@ -107,7 +110,7 @@ func compareWithMem(t *testing.T, h home, seed, n uint64) {
 // metaOptions make a volume do everything often: images, packs, trimming, objects smaller than a table.
 func metaOptions(rng *rand.Rand) *forstfs.Options {
 	return &forstfs.Options{ImageFrames: 20 + rng.IntN(200), ImageBytes: 1 << (14 + rng.IntN(8)), ObjectSize: 4096 << rng.IntN(8),
-		CacheBytes: 1 << (16 + rng.IntN(10)), FrameLimit: 1 << (12 + rng.IntN(10))}
+		CacheBytes: 1 << (17 + rng.IntN(10)), FrameLimit: 1 << (12 + rng.IntN(10))}
 }
 
 // randomOptions draws Pebble's random options. Whether they are strict (every write is synced) is hidden, but a file system in memory

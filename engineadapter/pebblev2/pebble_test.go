@@ -64,8 +64,8 @@ func ingest(t testing.TB, fs vfs.FS, db *pebble.DB, key, value string) {
 }
 
 func TestDatabase(t *testing.T) {
-	for _, h := range homes(t) {
-		t.Run(h.name, func(t *testing.T) { testDatabase(t, h) })
+	for _, h := range homes {
+		t.Run(h.name, func(t *testing.T) { testDatabase(t, h.new(t)) })
 	}
 }
 
