@@ -185,14 +185,14 @@ func TestStoreMutants(t *testing.T) {
 		cases[c.Name] = c
 	}
 	mutants := slices.Concat(putMutants, ifAbsentMutants, readMutants, listMutants, deleteMutants, otherMutants)
-	caught := map[string]int{}
+	aimed := map[string]bool{}
 	for _, m := range mutants {
+		aimed[m.catch] = true
 		t.Run(m.name, func(t *testing.T) {
 			c, ok := cases[m.catch]
 			if !ok {
 				t.Fatalf("no case is named %q", m.catch)
 			}
-			caught[m.catch]++
 			rec := conformance.Record(t.Context(), c.Name, t.TempDir, func(tb conformance.TB) { c.Run(tb, brokenMaker(m)) })
 			if !rec.Failed() {
 				t.Errorf("case %s did not catch this store", m.catch)
@@ -201,12 +201,9 @@ func TestStoreMutants(t *testing.T) {
 			}
 		})
 	}
-	if len(mutants) < 50 {
-		t.Errorf("%d mutants, want at least 50", len(mutants))
-	}
 	for _, c := range conformance.StoreCases() {
-		if caught[c.Name] == 0 {
-			t.Logf("no mutant is aimed at %s", c.Name)
+		if !aimed[c.Name] {
+			t.Errorf("no mutant is aimed at %s, so nobody knows whether it can fail", c.Name)
 		}
 	}
 }

@@ -251,7 +251,7 @@ var storeCloseCases = []StoreCase{
 			}
 		}
 		after := runtime.NumGoroutine()
-		for deadline := time.Now().Add(20 * time.Second); after > before && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(8 * time.Second); after > before && time.Now().Before(deadline); {
 			runtime.Gosched()
 			time.Sleep(5 * time.Millisecond)
 			after = runtime.NumGoroutine()

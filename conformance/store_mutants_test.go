@@ -67,6 +67,12 @@ var putMutants = []mutant{
 			return b.Store.Put(ctx, key, data, o)
 		}
 	}},
+	{"a-zero-byte-ends-an-object", "put/one-byte", func(b *broken) {
+		b.put = func(ctx context.Context, key string, data []byte, o driver.PutOptions) error {
+			data, _, _ = bytes.Cut(data, []byte{0})
+			return b.Store.Put(ctx, key, data, o)
+		}
+	}},
 	{"objects-end-at-32-MiB", "put/64-MiB", func(b *broken) {
 		b.put = func(ctx context.Context, key string, data []byte, o driver.PutOptions) error {
 			return b.Store.Put(ctx, key, data[:min(len(data), 32<<20)], o)

@@ -30,7 +30,8 @@ type Store interface {
 	// is durable when Put returns nil. Nobody ever sees a part of it, whatever happens to the caller or the store.
 	//
 	// With o.IfAbsent an existing object is never replaced: of any number of racing callers exactly one gets nil, the
-	// others get KindExist. Without it, an existing object is replaced at once and as a whole.
+	// others get KindExist, and can then read the winner's object at once. Without it, an existing object is replaced at
+	// once and as a whole. A key may be put again after a Delete, and so may a key of which only deleted keys were below.
 	//
 	// After any error but KindExist and KindInvalid the outcome is unknown: the object may exist, now or later.
 	// Put does not keep or modify data after it has returned.
@@ -47,13 +48,15 @@ type Store interface {
 	Stat(ctx context.Context, key string) (Info, error)
 
 	// List gives the objects whose keys begin with prefix and are strictly greater than after, in ascending byte order
-	// of the keys. The prefix is a plain string prefix and may be empty or end in the middle of a path segment. The
-	// list contains every object whose Put returned before List was called and that was not deleted since. It ends
+	// of the keys. The prefix is a plain string prefix and may be empty or end in the middle of a path segment (see
+	// CheckPrefix; an illegal one is KindInvalid); after is empty, a key that need not exist, or the beginning of one. The
+	// loop body may use the store. The list contains every object whose Put returned before List was called and that was not deleted since. It ends
 	// after the first error, which is the last pair.
 	List(ctx context.Context, prefix, after string) iter.Seq2[Info, error]
 
-	// Delete removes objects; a missing one is success. Any number of keys may be given. After an error some of them may
-	// be gone, now or later, and the same call may be repeated.
+	// Delete removes objects; a missing one is success. Any number of keys may be given, also twice; with an illegal one
+	// among them nothing is deleted. When Delete returns nil, nobody sees them. After an error some of them may be gone, now
+	// or later, and the same call may be repeated.
 	Delete(ctx context.Context, keys []string) error
 
 	// Capabilities describes the store; it makes no request and never changes.
