@@ -26,6 +26,9 @@ type chain struct {
 func (c *chain) hooks(o *fault.Options) {
 	c.depth = map[uint64]int{}
 	o.Before = func(_ context.Context, call fault.Call) error {
+		if call.Component != driver.CompOpen && call.Component != driver.CompCommit {
+			return nil // the background: sweeps, read-ahead, compactions
+		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.depth[call.Seq] = c.longest + 1

@@ -15,6 +15,7 @@ import (
 const (
 	aheadMemory = 64 << 20 // bytes read ahead by all handles of a volume
 	warmSmall   = 32 << 20 // bytes of small files that an Open brings into the cache
+	openFrames  = 256      // frames that an Open reads at once; their bytes are bounded by Options.ImageBytes
 )
 
 // Open opens a volume for writing and takes it over: whoever had it open before is fenced. It takes five sequential round trips whatever
@@ -99,7 +100,7 @@ func (v *FS) start(ctx context.Context) error {
 	ctx = driver.WithComponent(ctx, driver.CompOpen)
 	jo := &journal.Options{
 		Force: v.o.Force, BusyWait: v.o.BusyWait, FrameLimit: v.o.FrameLimit, FlushDelay: v.o.FlushDelay, RetryBudget: v.o.RetryBudget,
-		Nonce: v.o.Nonce, Logger: v.o.Logger, OnEvent: v.journalEvent,
+		FrameConcurrency: openFrames, Nonce: v.o.Nonce, Logger: v.o.Logger, OnEvent: v.journalEvent,
 	}
 	if v.readOnly {
 		r, err := journal.OpenReader(ctx, v.store, v.machine, jo)

@@ -72,6 +72,23 @@ func (p *packer) run() {
 	}
 }
 
+const (
+	lastFrames = 64 // more frames, or
+	lastBytes  = 4 << 20
+)
+
+// last writes an image when the volume is closed in peace and the next Open would have much to read otherwise. It may fail: the frames are
+// all there.
+func (p *packer) last() {
+	frames, bytes, _ := p.v.journal.SinceImage()
+	if frames < lastFrames && bytes < lastBytes || p.v.Err() != nil {
+		return
+	}
+	if err := p.v.Checkpoint(p.v.bg); err != nil {
+		p.v.listen().Retrying("image", 1, err)
+	}
+}
+
 // Checkpoint makes everything issued so far durable, packs inline bytes, writes an image and trims the journal. It runs by itself when enough
 // frames have gathered; call it to make the next Open short.
 func (v *FS) Checkpoint(ctx context.Context) error {

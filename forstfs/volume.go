@@ -179,6 +179,7 @@ func (v *FS) Close() error {
 		errs = append(errs, v.reader.Close())
 	} else {
 		v.packer.stop()
+		v.packer.last()
 		v.packer.mu.Lock()
 		if v.closed.Swap(true) {
 			v.packer.mu.Unlock()
