@@ -21,17 +21,32 @@ import (
 // counter counts the requests to a store by what they are for: "put journal (commit)".
 type counter struct {
 	driver.Store
-	mu sync.Mutex
-	n  map[string]int
+	mu    sync.Mutex
+	n     map[string]int
+	noted sync.Cond
 }
 
-func count(s driver.Store) *counter { return &counter{Store: s, n: map[string]int{}} }
+func count(s driver.Store) *counter {
+	c := &counter{Store: s, n: map[string]int{}}
+	c.noted.L = &c.mu
+	return c
+}
 
 func (c *counter) note(ctx context.Context, op, key string) {
 	kind, _, _ := strings.Cut(key, "/")
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.n[fmt.Sprintf("%s %s (%s)", op, kind, driver.ComponentOf(ctx))]++
+	c.noted.Broadcast()
+}
+
+// await returns when a request of the kind has been made.
+func (c *counter) await(kind string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.n[kind] == 0 {
+		c.noted.Wait()
+	}
 }
 
 // take gives the counts since the last take.
@@ -174,5 +189,55 @@ func TestSyncedBytesSurvive(t *testing.T) {
 	equal(t, "table", read(t, fs2, "/db/000002.sst"), "table")
 	if got := read(t, fs2, "/db/000001.log"); !strings.HasPrefix(got, "acknowledged") || !strings.HasPrefix("acknowledged lost", got) {
 		t.Errorf("log: %q", got)
+	}
+}
+
+// The hints that Pebble gives with Open and Prefetch decide what is read from the store.
+func TestReadHints(t *testing.T) {
+	h := memHome()
+	const size = 4 << 20
+	vol := openVol(t, h.open(t), nil)
+	write(t, pebblev2.New(vol), "000001.sst", strings.Repeat("0123456789abcdef", size/16))
+	ok(t, vol.Close())
+
+	blocks := func(f vfs.File, upTo int64) {
+		t.Helper()
+		p := make([]byte, 4<<10)
+		for off := int64(0); off < upTo; off += int64(len(p)) {
+			must(f.ReadAt(p, off))(t)
+		}
+		ok(t, f.Close())
+	}
+	const read, ahead = "get data (read)", "get data (readahead)"
+	for _, c := range []struct {
+		what  string
+		opts  []vfs.OpenOption
+		reads func(f vfs.File, c *counter)
+		check func(n map[string]int) bool
+	}{
+		{"random reads never read ahead", []vfs.OpenOption{vfs.RandomReadsOption},
+			func(f vfs.File, _ *counter) { blocks(f, 512<<10) },
+			func(n map[string]int) bool { return n[ahead] == 0 && n[read] > 0 }},
+		{"sequential reads are read ahead from the first one", []vfs.OpenOption{vfs.SequentialReadsOption},
+			func(f vfs.File, _ *counter) { blocks(f, size) },
+			func(n map[string]int) bool { return n[read] == 0 && n[ahead] > 0 && n[ahead] < 32 }},
+		{"without a hint, reads in order are noticed", nil,
+			func(f vfs.File, _ *counter) { blocks(f, size) },
+			func(n map[string]int) bool { return n[read] > 0 && n[read] < 8 && n[ahead] > 0 }},
+		{"what was prefetched needs no read", []vfs.OpenOption{vfs.RandomReadsOption},
+			func(f vfs.File, c *counter) {
+				ok(t, f.Prefetch(0, 256<<10))
+				c.await(ahead)
+				blocks(f, 256<<10)
+			},
+			func(n map[string]int) bool { return n[read] == 0 && n[ahead] > 0 }},
+	} {
+		counted := count(h.open(t))
+		fs := pebblev2.New(openVol(t, counted, quiet())) // the cache is cold
+		counted.take()
+		c.reads(must(fs.Open("000001.sst", c.opts...))(t), counted)
+		if n := counted.take(); !c.check(n) {
+			t.Errorf("%s:\n%s", c.what, format(n))
+		}
 	}
 }
