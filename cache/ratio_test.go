@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// The traces of BenchmarkHitRatio: a Zipf law with exponent 0.99 over ratioKeys keys, as YCSB draws them; with scan, one
+// The traces of BenchmarkHitRatio: a Zipf law with exponent 0.99 over so many keys, as YCSB draws them; with scan, one
 // operation in five is the next step of a cyclic scan over all keys, which counts as traffic but not as a hit or a miss.
 const (
 	ratioKeys = 1 << 20
@@ -19,12 +19,13 @@ const (
 // zipf draws ranks by Gray's method; the ranks are spread over the keys.
 type zipf struct {
 	rnd                      *rand.Rand
+	keys                     uint64
 	n                        float64
 	theta, alpha, zetan, eta float64
 }
 
 func newZipf(seed uint64, n int, theta float64) *zipf {
-	z := &zipf{rnd: rand.New(rand.NewPCG(seed, 1)), n: float64(n), theta: theta, alpha: 1 / (1 - theta)}
+	z := &zipf{rnd: rand.New(rand.NewPCG(seed, 1)), keys: uint64(n), n: float64(n), theta: theta, alpha: 1 / (1 - theta)}
 	for i := 1; i <= n; i++ {
 		z.zetan += math.Pow(1/float64(i), theta)
 	}
@@ -43,7 +44,7 @@ func (z *zipf) next() uint32 {
 	default:
 		rank = uint64(z.n * math.Pow(z.eta*u-z.eta+1, z.alpha))
 	}
-	return uint32(rank * 0x9e3779b1 % ratioKeys) // odd: a permutation of the keys
+	return uint32(rank * 0x9e3779b1 % z.keys) // odd, and keys a power of two: a permutation
 }
 
 // policy is a cache of keys: it reports a hit, and takes the key if it was none.
@@ -54,15 +55,15 @@ type trace struct {
 	run  func(p policy) (hits, ops int)
 }
 
-func traces(ops int) []trace {
+func traces(keys, ops int) []trace {
 	mixed := func(every, repeat int) func(policy) (int, int) {
 		return func(p policy) (hits, n int) {
-			z := newZipf(42, ratioKeys, 0.99)
+			z := newZipf(42, keys, 0.99)
 			scan := uint32(0)
 			for i := range ops {
 				if every > 0 && i%every == 0 {
 					for range repeat {
-						p.use(scan % ratioKeys)
+						p.use(scan % uint32(keys))
 					}
 					scan++
 					continue
@@ -204,7 +205,7 @@ func (s *s3fifo) evict() {
 // BenchmarkHitRatio reports the hit ratio of the foreground in percent, and how far it is from plain LRU and from the
 // published S3-FIFO, on the same trace.
 func BenchmarkHitRatio(b *testing.B) {
-	for _, tr := range traces(ratioOps) {
+	for _, tr := range traces(ratioKeys, ratioOps) {
 		for _, percent := range []int{1, 10} {
 			b.Run(fmt.Sprintf("%s/cache=%d%%", tr.name, percent), func(b *testing.B) {
 				n := ratioKeys * percent / 100
@@ -227,9 +228,9 @@ func BenchmarkHitRatio(b *testing.B) {
 
 // TestHitRatio holds the policy on a short trace: far above plain LRU, not far below the published algorithm.
 func TestHitRatio(t *testing.T) {
-	ops := ratioOps / 8
-	for _, tr := range traces(ops)[:2] {
-		n := ratioKeys / 100
+	const keys = ratioKeys / 8
+	for _, tr := range traces(keys, ratioOps/8) {
+		n := keys / 100
 		ratio := func(p policy) float64 {
 			hits, ops := tr.run(p)
 			return 100 * float64(hits) / float64(ops)

@@ -28,14 +28,7 @@ func (c *Cache) ReadAt(ctx context.Context, obj *Object, p []byte, off int64, h 
 	if !c.off() {
 		if o := c.find(&obj.ID); o != nil {
 			var blocks int64
-			for n < len(p) {
-				k := c.copyBlock(o, p[n:], off+int64(n), h != Sequential)
-				if k == 0 {
-					break
-				}
-				n += k
-				blocks++
-			}
+			n, blocks = c.copyBlocks(o, p, off, h)
 			c.m.hit(reason, blocks, n)
 		}
 		if n == len(p) {
@@ -53,25 +46,34 @@ func (c *Cache) ReadAt(ctx context.Context, obj *Object, p []byte, off int64, h 
 // Lookup is ReadAt from memory only: it fills p and reports true, or it reports false and leaves p undefined. It never
 // allocates and never blocks on a store.
 func (c *Cache) Lookup(id ID, p []byte, off int64) bool {
+	return c.LookupFor(id, p, off, Random, ReasonRead)
+}
+
+// LookupFor is Lookup with the hint and the reason of ReadAt. A caller that would have to make an Object, or a context,
+// for ReadAt may try this first.
+func (c *Cache) LookupFor(id ID, p []byte, off int64, h Hint, reason Reason) bool {
 	o := c.find(&id)
 	if o != nil && off >= 0 && int64(len(p)) <= o.size-off {
-		var blocks int64
-		n := 0
-		for n < len(p) {
-			k := c.copyBlock(o, p[n:], off+int64(n), true)
-			if k == 0 {
-				break
-			}
-			n += k
-			blocks++
-		}
-		if n == len(p) {
-			c.m.hit(ReasonRead, blocks, n)
+		if n, blocks := c.copyBlocks(o, p, off, h); n == len(p) {
+			c.m.hit(reason, blocks, n)
 			return true
 		}
 	}
-	c.m.reasons[ReasonRead].peekMisses.Add(1)
+	c.m.reasons[reason.index()].peekMisses.Add(1)
 	return false
+}
+
+// copyBlocks copies cached blocks to p until the first that is missing.
+func (c *Cache) copyBlocks(o *object, p []byte, off int64, h Hint) (n int, blocks int64) {
+	for n < len(p) {
+		k := c.copyBlock(o, p[n:], off+int64(n), h != Sequential)
+		if k == 0 {
+			break
+		}
+		n += k
+		blocks++
+	}
+	return n, blocks
 }
 
 // copyBlock copies from the cached block of position off to p, up to the end of either, and returns the number of bytes;
