@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/iotest"
 
@@ -202,6 +203,27 @@ func TestErrorsMatchSentinels(t *testing.T) {
 	for err, want := range map[error]bool{context.Canceled: true, context.DeadlineExceeded: true, cause: false} {
 		if driver.IsCanceled(&driver.Error{Err: err}) != want {
 			t.Errorf("IsCanceled(%v) is not %t", err, want)
+		}
+	}
+}
+
+// TestKindDecidesAboutSentinels: what the operating system said below an error must not turn it into another one.
+func TestKindDecidesAboutSentinels(t *testing.T) {
+	cause := &fs.PathError{Op: "open", Path: "/x", Err: syscall.ENOENT}
+	err := error(&driver.Error{Op: "get", Kind: driver.KindNoStore, Err: fmt.Errorf("%w: %w", cause, context.Canceled)})
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(fmt.Errorf("above: %w", err), fs.ErrNotExist) {
+		t.Error("a missing root matches fs.ErrNotExist")
+	}
+	var pe *fs.PathError
+	if !errors.Is(err, context.Canceled) || !errors.Is(err, syscall.ENOENT) || !errors.As(err, &pe) || !strings.Contains(err.Error(), "open /x") {
+		t.Errorf("the rest of the cause is gone: %v", err)
+	}
+	if err := error(&driver.Error{Kind: driver.KindNotExist, Err: cause}); !errors.Is(err, fs.ErrNotExist) || errors.Unwrap(err) != error(cause) {
+		t.Errorf("a cause that agrees is changed: %v", err)
+	}
+	for _, s := range []error{fs.ErrNotExist, fs.ErrExist, fs.ErrPermission, fs.ErrClosed} {
+		if err := error(&driver.Error{Kind: driver.KindTransient, Err: s}); errors.Is(err, s) {
+			t.Errorf("a transient error matches %v", s)
 		}
 	}
 }

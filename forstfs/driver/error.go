@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 )
 
 // Kind classifies an error once, in the driver. Its comment tells the caller what to do.
@@ -51,12 +52,42 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s %s: %s: %v", e.Op, e.Path, e.Kind, e.Err)
 }
 
-// Unwrap gives the cause.
-func (e *Error) Unwrap() error { return e.Err }
+// Unwrap gives the cause, with the sentinels of io/fs that do not belong to the kind taken out: a missing root directory is
+// KindNoStore and must not match fs.ErrNotExist because the operating system's error, its cause, does.
+func (e *Error) Unwrap() error {
+	for _, s := range sentinels {
+		if !e.Is(s) && errors.Is(e.Err, s) {
+			return &masked{e.Kind, e.Err}
+		}
+	}
+	return e.Err
+}
+
+// sentinels are what only the kind decides about.
+var sentinels = [...]error{fs.ErrNotExist, fs.ErrExist, fs.ErrPermission, fs.ErrInvalid, fs.ErrClosed, errors.ErrUnsupported}
+
+// masked is a cause below an error of another kind.
+type masked struct {
+	kind Kind
+	err  error
+}
+
+func (m *masked) Error() string { return m.err.Error() }
+
+func (m *masked) Is(target error) bool {
+	if slices.Contains(sentinels[:], target) {
+		return m.kind.is(target)
+	}
+	return errors.Is(m.err, target)
+}
+
+func (m *masked) As(target any) bool { return errors.As(m.err, target) }
 
 // Is matches the sentinel that belongs to the kind.
-func (e *Error) Is(target error) bool {
-	switch e.Kind {
+func (e *Error) Is(target error) bool { return e.Kind.is(target) }
+
+func (k Kind) is(target error) bool {
+	switch k {
 	case KindNotExist:
 		return target == fs.ErrNotExist
 	case KindExist:

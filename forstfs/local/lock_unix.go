@@ -20,7 +20,7 @@ func takeLock(f *os.File, shared bool, clean func() error) error {
 	}
 	// The first one to share cleans up. It holds the lock alone for that moment, and the step down is not atomic, so
 	// others try again for a while.
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Second); ; time.Sleep(2 * time.Millisecond) {
 		err := flock(f, syscall.LOCK_EX)
 		if err == nil {
 			if err := clean(); err != nil {

@@ -72,8 +72,8 @@ func (s *Store) Copy(ctx context.Context, src, dst string) error {
 }
 
 // writeTemp makes a synced file with the bytes of data and gives its name. On an error there is no file.
-func (s *Store) writeTemp(ctx context.Context, key string, data []byte) (name string, err error) {
-	name = tempName()
+func (s *Store) writeTemp(ctx context.Context, key string, data []byte) (_ string, err error) {
+	name := tempName()
 	f, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if errors.Is(err, fs.ErrNotExist) {
 		if aerr := s.rootAlive(); aerr != nil {
