@@ -18,6 +18,8 @@ type budget struct {
 	used int64
 	max  int64
 	fail bool
+	// releases counts what was given back, so that nobody who waits misses one.
+	releases uint64
 }
 
 func newBudget(limit int64) *budget {
@@ -28,20 +30,27 @@ func newBudget(limit int64) *budget {
 
 // try takes n bytes if they are there. A request larger than everything is granted when nothing else is out.
 func (b *budget) try(n int64) bool {
+	_, ok := b.tryAt(n)
+	return ok
+}
+
+// tryAt is try that says when it looked, for wait.
+func (b *budget) tryAt(n int64) (at uint64, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.used > 0 && b.used+n > b.max && !b.fail {
-		return false
+		return b.releases, false
 	}
 	b.used += n
-	return true
+	return b.releases, true
 }
 
-// wait blocks until something was released since the caller's last try.
-func (b *budget) wait(n int64) {
+// wait blocks until anything was released since the caller's last try, be it enough or not: the caller may have to see to it that
+// more is.
+func (b *budget) wait(at uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for b.used > 0 && b.used+n > b.max && !b.fail {
+	for b.releases == at && b.used > 0 && !b.fail {
 		b.cond.Wait()
 	}
 }
@@ -52,6 +61,7 @@ func (b *budget) release(n int64) {
 	}
 	b.mu.Lock()
 	b.used -= n
+	b.releases++
 	b.mu.Unlock()
 	b.cond.Broadcast()
 }
@@ -73,9 +83,13 @@ func (b *budget) inUse() int64 {
 // reserve takes n bytes of the budget for a bulk file. When it is used up, the largest tail of any file goes to the store early,
 // so that many half-written files cannot block each other.
 func (v *FS) reserve(n int64) {
-	for !v.budget.try(n) {
+	for {
+		at, ok := v.budget.tryAt(n)
+		if ok {
+			return
+		}
 		v.shed()
-		v.budget.wait(n)
+		v.budget.wait(at)
 	}
 }
 

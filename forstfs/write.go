@@ -51,8 +51,11 @@ func (v *FS) append(n *node, p []byte) (int, error) {
 			size := nextCap(len(s.data)+k, limit)
 			if more := int64(size) - s.charge; reserved < more {
 				// Memory is waited for without the lock; the tail may have been taken away meanwhile, so look again.
+				// What was taken for the old one is given back first: two writers must not wait for each other's part.
 				n.mu.Unlock()
-				v.reserve(more - reserved)
+				v.budget.release(reserved)
+				reserved = 0
+				v.reserve(more)
 				n.mu.Lock()
 				reserved = more
 				continue
