@@ -41,22 +41,16 @@ func put(ctx context.Context, s driver.Store, key string) error {
 
 func only(r fault.Rule) *fault.Options { return &fault.Options{Rules: []fault.Rule{r}} }
 
-// TestConformance: without rules the wrapper is honest, with and without a latency.
+// TestConformance: without rules the wrapper is honest, also with a latency and a trace.
 func TestConformance(t *testing.T) {
-	for name, o := range map[string]*fault.Options{
-		"plain":   nil,
-		"latency": {Latency: fault.FixedLatency(200*time.Microsecond, 100*time.Microsecond, 2e9), Trace: &fault.Trace{}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			conformance.RunStore(t, conformance.Maker{Fresh: func(conformance.TB) func(context.Context) (driver.Store, error) {
-				b := mem.NewBucket(nil)
-				return func(context.Context) (driver.Store, error) {
-					s, err := b.Open("vol")
-					return fault.New(s, o), err
-				}
-			}})
-		})
-	}
+	o := &fault.Options{Latency: fault.FixedLatency(200*time.Microsecond, 100*time.Microsecond, 2e9), Trace: &fault.Trace{}}
+	conformance.RunStore(t, conformance.Maker{Fresh: func(conformance.TB) func(context.Context) (driver.Store, error) {
+		b := mem.NewBucket(nil)
+		return func(context.Context) (driver.Store, error) {
+			s, err := b.Open("vol")
+			return fault.New(s, o), err
+		}
+	}})
 }
 
 func TestFailBefore(t *testing.T) {

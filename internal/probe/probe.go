@@ -97,7 +97,7 @@ type probe struct {
 	cleaned bool
 }
 
-// run makes the checks in the order in which one needs what the other has shown: 11 calls.
+// run makes the checks in the order in which one needs what the other has shown: 12 calls.
 func (p *probe) run(ctx context.Context) error {
 	for _, check := range []struct {
 		name string
