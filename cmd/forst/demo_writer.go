@@ -107,7 +107,7 @@ type quietLogger struct{}
 func (quietLogger) Infof(string, ...any)  {}
 func (quietLogger) Errorf(string, ...any) {}
 func (quietLogger) Fatalf(format string, args ...any) {
-	fmt.Fprintln(os.Stderr, "pebble:", strings.TrimSpace(fmt.Sprintf(format, args...)))
+	fmt.Fprintln(os.Stderr, "forst: pebble:", strings.TrimSpace(fmt.Sprintf(format, args...)))
 	os.Exit(exitFailed)
 }
 
