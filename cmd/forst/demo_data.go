@@ -199,8 +199,3 @@ func (s schedule) commits(writer int) int64 {
 func (s schedule) record(writer int, n int64) int64 {
 	return (n-1)*int64(s.writers) + int64(writer)
 }
-
-// commit is the inverse of record.
-func (s schedule) commit(record int64) (writer int, n int64) {
-	return int(record % int64(s.writers)), record/int64(s.writers) + 1
-}
