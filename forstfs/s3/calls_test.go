@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,7 +63,7 @@ func TestListsThatLie(t *testing.T) {
 		"out of order":     {page("", "vol/b", "vol/a")},
 		"twice":            {page("t", "vol/b"), page("", "vol/b")},
 		"before the start": {page("", "vol/A")},
-		"same token":       {page("t", "vol/b"), page("t", "vol/c")},
+		"same token":       {page("t", "vol/c"), page("t")},
 		"no token": {func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprint(w, `<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>`)
 		}},
@@ -319,6 +320,30 @@ func TestProfile(t *testing.T) {
 	}
 	if a := f.requests[0].Header.Get("Authorization"); !strings.Contains(a, "Credential=lab-key/") || !strings.Contains(a, "/lab-1/s3/") || f.requests[0].URL.Path != "/bucket/k" {
 		t.Errorf("%s, %s", a, f.requests[0].URL)
+	}
+}
+
+// TestCloseWaits for calls that are slow to end.
+func TestCloseWaits(t *testing.T) {
+	entered, ended := make(chan struct{}), atomic.Bool{}
+	s := newFake(t, ok).store(t, func(c *s3.Config) {
+		c.WrapTransport = func(http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(r *http.Request) (*http.Response, error) {
+				close(entered)
+				<-r.Context().Done()
+				for range 10_000 {
+					runtime.Gosched()
+				}
+				ended.Store(true)
+				return nil, r.Context().Err()
+			})
+		}
+	})
+	go s.Put(t.Context(), "k", nil, driver.PutOptions{})
+	<-entered
+	s.Close()
+	if !ended.Load() {
+		t.Error("Close returned before a call under way had ended")
 	}
 }
 

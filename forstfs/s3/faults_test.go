@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -63,7 +64,11 @@ func TestAnswers(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			f := newFake(t, tc.step)
-			s := f.store(t, func(c *s3.Config) { c.RetryTimeout = 300 * time.Millisecond })
+			s := f.store(t, func(c *s3.Config) {
+				if tc.requests == again {
+					c.RetryTimeout = 300 * time.Millisecond
+				}
+			})
 			for op, call := range map[string]func() error{
 				"put":  func() error { return s.Put(t.Context(), "k", []byte("v"), driver.PutOptions{IfAbsent: true}) },
 				"get":  func() error { _, err := driver.ReadAll(t.Context(), s, "k"); return err },
@@ -292,7 +297,69 @@ func TestBodyFails(t *testing.T) {
 	})
 }
 
-// TestBodyOfClosedStore and of an ended context.
+// TestBodyFromAWS: Amazon sends the checksum of a whole object, and a body that does not have it must not pass. The transport is
+// a stand-in, because this is the default for Amazon's own endpoints only.
+func TestBodyFromAWS(t *testing.T) {
+	var host, path string
+	answer := func(sum string, body io.Reader) *s3.Store {
+		s, err := s3.Open(t.Context(), &s3.Config{
+			Bucket: "bucket", Region: "eu-west-3", AccessKey: "key", SecretKey: driver.NewSecret(topSecret),
+			WrapTransport: func(http.RoundTripper) http.RoundTripper {
+				return roundTripper(func(r *http.Request) (*http.Response, error) {
+					host, path = r.URL.Host, r.URL.Path
+					h := http.Header{"Content-Length": {"9"}, "Etag": {`"e"`}, "X-Amz-Checksum-Crc32c": {sum}, "X-Amz-Checksum-Type": {"FULL_OBJECT"}}
+					code := http.StatusOK
+					if r.Header.Get("Range") != "" {
+						code = http.StatusInternalServerError // a resume: not what this test is about
+					}
+					return &http.Response{StatusCode: code, Header: h, ContentLength: 9, Body: io.NopCloser(body), Request: r}, nil
+				})
+			},
+			RetryTimeout: time.Millisecond,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	if got, err := driver.ReadAll(t.Context(), answer("4waSgw==", strings.NewReader("123456789")), "k"); err != nil || string(got) != "123456789" {
+		t.Errorf("good: %q, %v", got, err)
+	}
+	if host != "bucket.s3.eu-west-3.amazonaws.com" || path != "/k" {
+		t.Errorf("sent to %s%s", host, path)
+	}
+	if got, err := driver.ReadAll(t.Context(), answer("4waSgw==", strings.NewReader("123456780")), "k"); driver.KindOf(err) != driver.KindCorrupt {
+		t.Errorf("damaged: %q, %v", got, err)
+	}
+}
+
+// TestBodyOfTransportThatEndsEarly: io.EOF from below, too early, must not look like the end.
+func TestBodyOfTransportThatEndsEarly(t *testing.T) {
+	s := newFake(t, ok).store(t, func(c *s3.Config) {
+		c.WrapTransport = func(http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(r *http.Request) (*http.Response, error) {
+				h := http.Header{"Content-Length": {"9"}, "Etag": {`"e"`}}
+				code := http.StatusOK
+				if r.Header.Get("Range") != "" {
+					code = http.StatusPartialContent
+					h.Set("Content-Range", "bytes 0-8/9")
+				}
+				return &http.Response{StatusCode: code, Header: h, ContentLength: 9, Body: io.NopCloser(strings.NewReader("")), Request: r}, nil
+			})
+		}
+	})
+	r, err := s.Get(t.Context(), "k", 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := r.Read(make([]byte, 9)); driver.KindOf(err) != driver.KindCorrupt || errors.Is(err, io.EOF) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestBodyEndsWithItsContext, or with the store's Close, and says which.
 func TestBodyEndsWithItsContext(t *testing.T) {
 	content := bytes.Repeat([]byte("x"), 1000)
 	stalled := object(content, `"e1"`, 500, true)
@@ -406,9 +473,10 @@ func TestConnectionsAreReused(t *testing.T) {
 
 // TestCustomCA: a private authority is trusted when named, and only then.
 func TestCustomCA(t *testing.T) {
-	srv := httptest.NewTLSServer(http.HandlerFunc(ok))
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(ok))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // it would complain about the handshakes that must fail
+	srv.StartTLS()
 	defer srv.Close()
-	srv.Config.ErrorLog = nil
 	f := &fake{Server: srv}
 	s := f.store(t, nil)
 	err := s.Put(t.Context(), "k", []byte("v"), driver.PutOptions{})
