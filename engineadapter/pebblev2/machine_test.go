@@ -4,7 +4,7 @@ import (
 	"context"
 	"io"
 	"iter"
-	"sync/atomic"
+	"sync"
 	"testing"
 
 	"github.com/forst-go/forst/engineadapter/pebblev2"
@@ -18,7 +18,10 @@ import (
 // where they are, as a volume and a database that learnt of a takeover would end the process.
 type machine struct {
 	driver.Store
-	dead atomic.Bool
+	vol *forstfs.FS
+
+	mu   sync.RWMutex // held for reading by each request
+	dead bool
 }
 
 // start opens the volume of h on a new machine.
@@ -29,42 +32,51 @@ func start(t testing.TB, h home, o *forstfs.Options) (*machine, vfs.FS) {
 	}
 	o.Create, o.SkipProbe = forstfs.CreateIfMissing, true
 	m := &machine{Store: h.open(t)}
-	return m, pebblev2.New(must(forstfs.Open(context.Background(), m, o))(t)) // never closed
+	m.vol = must(forstfs.Open(context.Background(), m, o))(t) // not closed, if the machine dies
+	return m, pebblev2.New(m.vol)
 }
 
-func (m *machine) die() { m.dead.Store(true) }
+// die returns when no request is under way any more.
+func (m *machine) die() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.dead = true
+}
 
-func (m *machine) live() {
-	if m.dead.Load() {
+// request runs one request; nobody hears of it if the machine died meanwhile.
+func (m *machine) request(do func()) {
+	m.mu.RLock()
+	dead := m.dead
+	if !dead {
+		do()
+	}
+	m.mu.RUnlock()
+	if dead {
 		select {}
 	}
 }
 
-func (m *machine) Put(ctx context.Context, key string, data []byte, o driver.PutOptions) error {
-	m.live()
-	defer m.live() // it may have landed, but nobody hears of it
-	return m.Store.Put(ctx, key, data, o)
+func (m *machine) Put(ctx context.Context, key string, data []byte, o driver.PutOptions) (err error) {
+	m.request(func() { err = m.Store.Put(ctx, key, data, o) })
+	return err
 }
 
-func (m *machine) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
-	m.live()
-	defer m.live()
-	return m.Store.Get(ctx, key, off, n)
+func (m *machine) Get(ctx context.Context, key string, off, n int64) (r io.ReadCloser, err error) {
+	m.request(func() { r, err = m.Store.Get(ctx, key, off, n) })
+	return r, err
 }
 
-func (m *machine) Stat(ctx context.Context, key string) (driver.Info, error) {
-	m.live()
-	defer m.live()
-	return m.Store.Stat(ctx, key)
+func (m *machine) Stat(ctx context.Context, key string) (info driver.Info, err error) {
+	m.request(func() { info, err = m.Store.Stat(ctx, key) })
+	return info, err
 }
 
-func (m *machine) List(ctx context.Context, prefix, after string) iter.Seq2[driver.Info, error] {
-	m.live()
-	return m.Store.List(ctx, prefix, after)
+func (m *machine) List(ctx context.Context, prefix, after string) (seq iter.Seq2[driver.Info, error]) {
+	m.request(func() { seq = m.Store.List(ctx, prefix, after) })
+	return seq
 }
 
-func (m *machine) Delete(ctx context.Context, keys []string) error {
-	m.live()
-	defer m.live()
-	return m.Store.Delete(ctx, keys)
+func (m *machine) Delete(ctx context.Context, keys []string) (err error) {
+	m.request(func() { err = m.Store.Delete(ctx, keys) })
+	return err
 }
