@@ -1,0 +1,315 @@
+package disk
+
+import (
+	"errors"
+	"math"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// faultySystem is the real one, with faults.
+type faultySystem struct {
+	writes, reads atomic.Int64
+	space         atomic.Int64 // free space, if not 0
+
+	// fail says how many bytes of the n-th read or write go through, and with which error; a create has no bytes.
+	fail func(op string, n int64, p []byte) (int, error)
+}
+
+func (s *faultySystem) open(path string, size int64) (file, error) {
+	if size >= 0 && s.fail != nil {
+		if _, err := s.fail("create", 0, nil); err != nil {
+			return nil, err
+		}
+	}
+	f, err := osSystem{}.open(path, size)
+	if err != nil {
+		return nil, err
+	}
+	return &faultyFile{f, s}, nil
+}
+
+func (s *faultySystem) free(string) (int64, error) {
+	if n := s.space.Load(); n != 0 {
+		return n, nil
+	}
+	return math.MaxInt64, nil
+}
+
+type faultyFile struct {
+	file
+	s *faultySystem
+}
+
+func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
+	n := f.s.writes.Add(1) - 1
+	if f.s.fail != nil {
+		k, err := f.s.fail("write", n, p)
+		if err != nil {
+			f.file.WriteAt(p[:k], off)
+			return k, err
+		}
+	}
+	return f.file.WriteAt(p, off)
+}
+
+func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
+	n := f.s.reads.Add(1) - 1
+	if f.s.fail != nil {
+		if k, err := f.s.fail("read", n, p); err != nil {
+			return k, err
+		}
+	}
+	return f.file.ReadAt(p, off)
+}
+
+// A disk that fails is bypassed after three errors in a row, probed, and taken back.
+func TestBypassAndReturn(t *testing.T) {
+	for _, op := range []string{"read", "write"} {
+		synctest.Test(t, func(t *testing.T) {
+			var broken atomic.Bool
+			sys := &faultySystem{fail: func(o string, _ int64, p []byte) (int, error) {
+				if broken.Load() && (o == op || o == "create") {
+					return 0, syscall.EIO
+				}
+				return len(p), nil
+			}}
+			var states []error
+			o := testOptions(t.TempDir(), 64)
+			o.sys = sys
+			o.OnState = func(err error) { states = append(states, err) }
+			c := openTier(t, o)
+			c.putAll(0, 1, 2, 3, 4, 5, 6)
+			broken.Store(true)
+			if op == "read" {
+				for i := range uint32(maxErrors) {
+					if c.Has(testID(6), i) != true || c.Get(testID(6), i, 0, make([]byte, 1)) {
+						t.Errorf("read %d of a broken disk", i)
+					}
+				}
+			} else {
+				c.putAll(8, 9, 10)
+			}
+			synctest.Wait()
+			if m := c.Metrics(); !m.Bypassed || m.Bypasses != 1 || len(states) != 1 || !errors.Is(states[0], syscall.EIO) {
+				t.Fatalf("%s errors do not bypass the disk: %v %v", op, states, m)
+			}
+			reads, writes := sys.reads.Load(), sys.writes.Load()
+			if hits, _ := count(t, c, 0, 1, 2); hits != 0 || c.Has(testID(0), 0) {
+				t.Error("a bypassed disk has hits")
+			}
+			c.putAll(11)
+			if sys.reads.Load() != reads || sys.writes.Load() != writes {
+				t.Error("a bypassed disk is used")
+			}
+			c.Drop(testID(1))
+			broken.Store(false)
+			for c.Metrics().Bypassed { // virtual time: as fast as the clock can be turned
+				select {
+				case <-t.Context().Done():
+				case <-time.After(firstProbe):
+				}
+			}
+			synctest.Wait()
+			if len(states) != 2 || states[1] != nil {
+				t.Errorf("states %v", states)
+			}
+			if hits, all := count(t, c, 0, 2, 3); hits != all {
+				t.Errorf("%d hits of %d when the disk is back", hits, all)
+			}
+			if hits, _ := count(t, c, 1); hits != 0 {
+				t.Error("what was dropped meanwhile is back")
+			}
+			c.idle()
+			if err := c.settled(); err != nil {
+				t.Error(err)
+			}
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A full disk makes the cache smaller, bypasses nothing, and lets it grow again later.
+func TestFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var full atomic.Bool
+		o := testOptions(t.TempDir(), 200)
+		o.sys = &faultySystem{fail: func(op string, _ int64, p []byte) (int, error) {
+			if full.Load() && op != "read" {
+				return 0, syscall.ENOSPC
+			}
+			return len(p), nil
+		}}
+		c := openTier(t, o)
+		for num := range uint64(20) {
+			c.putAll(num)
+		}
+		before := c.Metrics()
+		full.Store(true)
+		c.putAll(100)
+		after1 := c.Metrics()
+		if after1.Capacity >= before.Capacity || after1.Shrunk == 0 || after1.Bypassed {
+			t.Errorf("a full disk: %v", after1)
+		}
+		full.Store(false)
+		<-time.After(growBackoff)
+		for num := range uint64(60) {
+			c.putAll(num)
+		}
+		if m := c.Metrics(); m.Capacity <= before.Capacity {
+			t.Errorf("the cache does not grow again: %v", m)
+		}
+		c.idle()
+		if err := c.settled(); err != nil {
+			t.Error(err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// The cache leaves the reserve free: it does not grow into it, and gives space back when others take it.
+func TestReserve(t *testing.T) {
+	sys := &faultySystem{}
+	o := testOptions(t.TempDir(), 200)
+	o.Reserve = 1 << 30
+	o.sys = sys
+	sys.space.Store(1<<30 + 1)
+	c := openTier(t, o)
+	c.putAll(1, 2)
+	if m := c.Metrics(); m.Capacity != 0 {
+		t.Errorf("the cache grew into the reserve: %v", m)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	sys.space.Store(1 << 40)
+	c = openTier(t, o)
+	for num := range uint64(30) {
+		c.putAll(num)
+	}
+	before := c.Metrics()
+	sys.space.Store(1<<30 - 1)
+	c.keepReserve()
+	if m := c.Metrics(); m.Capacity >= before.Capacity {
+		t.Errorf("nothing was given back: %v", m)
+	}
+	if err := c.settled(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSetSize(t *testing.T) {
+	dir := t.TempDir()
+	c := openTier(t, testOptions(dir, 200))
+	for num := range uint64(60) {
+		c.putAll(num)
+	}
+	for _, slots := range []int{100, 40, 300, 0, 100} {
+		c.SetSize(testOptions("", slots).Size)
+		m := c.Metrics()
+		if m.Capacity > m.Limit {
+			t.Errorf("%d slots: %v", slots, m)
+		}
+		if err := c.settled(); err != nil {
+			t.Fatal(err)
+		}
+		for num := range uint64(60) {
+			c.putAll(num)
+			count(t, c, num)
+		}
+		if m := c.Metrics(); m.Capacity > m.Limit || (m.Capacity == 0) != (slots == 0) {
+			t.Errorf("%d slots: %v", slots, m)
+		}
+	}
+	c.SetSize(0)
+	if got := dirSize(t, dir); got > 1000 {
+		t.Errorf("%d bytes left in the directory", got)
+	}
+}
+
+// A write that ends after Drop does not bring the object back.
+func TestDropDuringWrite(t *testing.T) {
+	if err := checkDropDuringWrite(t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func checkDropDuringWrite(dir string) error {
+	started, goOn := make(chan struct{}), make(chan struct{})
+	var once atomic.Bool
+	o := testOptions(dir, 64)
+	o.sys = &faultySystem{fail: func(op string, _ int64, p []byte) (int, error) {
+		if op == "write" && len(p) == block && once.CompareAndSwap(false, true) {
+			close(started)
+			<-goOn
+		}
+		return len(p), nil
+	}}
+	c, err := Open(o)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.Put(testID(1), objectSize(1), 0, blockOf(1, 0))
+	<-started
+	c.Drop(testID(1))
+	close(goOn)
+	c.idle()
+	if c.Get(testID(1), 0, 0, make([]byte, 1)) || c.Metrics().Blocks != 0 {
+		return errors.New("the block of a dropped object is in the cache")
+	}
+	if err := c.settled(); err != nil {
+		return err
+	}
+	// Nor does a restart.
+	if err := c.Close(); err != nil {
+		return err
+	}
+	if c, err = Open(testOptions(dir, 64)); err != nil {
+		return err
+	}
+	defer c.Close()
+	if c.Metrics().Loaded != 0 {
+		return errors.New("the block of a dropped object is back after a restart")
+	}
+	return nil
+}
+
+// checkVerify flips a byte of a block in its file.
+func checkVerify(dir string) error {
+	c, err := Open(testOptions(dir, 64))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.putAll(1)
+	s, i := c.at(c.objects[testID(1)].slots[0] - 1)
+	f, err := os.OpenFile(c.dir.file(segmentName(0)), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte{blockOf(1, 0)[77] ^ 1}, s.blockAt(i)+77); err != nil {
+		return err
+	}
+	if hit, err := c.check(1, 0); err != nil {
+		return err
+	} else if hit {
+		return errors.New("a hit on a damaged block")
+	}
+	return nil
+}
+
+func TestVerify(t *testing.T) {
+	if err := checkVerify(t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+}

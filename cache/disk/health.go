@@ -1,0 +1,97 @@
+package disk
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// health bypasses a disk that fails: after maxErrors errors in a row nothing is read or written any more, and a probe is
+// made from time to time until one succeeds.
+type health struct {
+	t    *Tier
+	down atomic.Bool
+	row  atomic.Int32
+	stop chan struct{}
+
+	mu     sync.Mutex
+	closed bool
+	probes sync.WaitGroup
+}
+
+func (h *health) worked() {
+	if h.row.Load() != 0 {
+		h.row.Store(0)
+	}
+}
+
+func (h *health) failed(err error) {
+	if h.row.Add(1) < maxErrors {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed || h.down.Load() {
+		return
+	}
+	h.down.Store(true)
+	h.t.m.bypasses.Add(1)
+	if h.t.o.OnState != nil {
+		h.t.o.OnState(err)
+	}
+	h.probes.Go(h.probe)
+}
+
+func (h *health) probe() {
+	timer := time.NewTimer(firstProbe)
+	defer timer.Stop()
+	for wait := firstProbe; ; wait = min(2*wait, lastProbe) {
+		select {
+		case <-h.stop:
+			return
+		case <-timer.C:
+		}
+		if h.t.probe() == nil {
+			h.row.Store(0)
+			h.down.Store(false)
+			if h.t.o.OnState != nil {
+				h.t.o.OnState(nil)
+			}
+			return
+		}
+		timer.Reset(min(2*wait, lastProbe))
+	}
+}
+
+func (h *health) close() {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	close(h.stop)
+	h.probes.Wait()
+}
+
+// probe writes a small file and reads it back.
+func (t *Tier) probe() (err error) {
+	path := t.dir.file(probeName)
+	f, err := t.o.sys.open(path, pageSize)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(path)) }()
+	want := bytes.Repeat([]byte("forst"), pageSize/5)
+	got := make([]byte, len(want))
+	if _, err := f.WriteAt(want, 0); err != nil {
+		return err
+	}
+	if _, err := f.ReadAt(got, 0); err != nil {
+		return err
+	}
+	if !bytes.Equal(got, want) {
+		return errors.New("the disk returns other bytes than were written")
+	}
+	return nil
+}

@@ -1,0 +1,313 @@
+// Package disk is the cache's tier on a local disk: blocks of immutable objects in the slots of preallocated files, warm
+// after a restart and never trusted.
+//
+// Every block has a record that names its owner, and a checksum for each of its pages, so that a read of a few bytes
+// verifies a few pages. What the disk returns is data only if the checksums say so; everything else is a miss: a read
+// error, a flipped bit, a half-written slot after a crash. A write is made in the background and may be left out. After
+// a few errors in a row the disk is bypassed and probed until it is well again; a full disk makes the cache smaller.
+//
+// The index is in memory, without pointers but for one object each, and is rebuilt from the records when the directory
+// is opened.
+package disk
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"io/fs"
+	"math/bits"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/forst-go/forst/internal/mutant"
+)
+
+// Tier is a disk cache. All methods may be called from many goroutines at once.
+type Tier struct {
+	o          Options
+	dir        *directory
+	layout     layout
+	perSegment int
+
+	mu          sync.RWMutex
+	objects     map[ID]*object
+	byIndex     []*object
+	freeIndex   []uint32
+	segments    []*segment
+	free        []uint32
+	small, main queue
+	ghosts      ghosts
+	tick        uint32
+	evicted     int64
+	limit       int // segments
+	growAfter   time.Time
+	closed      bool
+
+	growing sync.Mutex // held while a segment is made or removed
+	seq     atomic.Uint64
+	writes  atomic.Int64
+	jobs    chan job
+	buffers chan []byte
+	scratch sync.Pool
+	writers sync.WaitGroup
+	health  health
+	m       counters
+}
+
+// job is a block that waits for its write.
+type job struct {
+	o     *object
+	block uint32
+	data  []byte // the front of a buffer
+}
+
+func blockHash(id *ID, block uint32) uint64 {
+	h := mum(id.Nonce^0x9e3779b97f4a7c15, id.Num^0xd6e8feb86659fd93^uint64(block)<<32)
+	v := binary.LittleEndian.Uint64(id.Volume[:8])
+	return mum(h^v, id.Epoch^uint64(id.CRC)<<32^uint64(block)^0xa0761d6478bd642f)
+}
+
+func mum(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
+}
+
+// Open locks the directory and reads the records of what it holds, about a hundred megabytes for each million blocks.
+// ErrLocked means that somebody else uses it.
+func Open(o *Options) (*Tier, error) {
+	opts, err := o.complete()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := openDirectory(opts.Dir, &opts)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tier{o: opts, dir: dir, perSegment: int(dir.marker.slots), objects: make(map[ID]*object)}
+	t.layout = newLayout(opts.BlockSize, t.perSegment)
+	t.limit = int(opts.Size / t.layout.size())
+	t.small.kind, t.main.kind = inSmall, inMain
+	t.ghosts = newGhosts(t.limit * t.perSegment)
+	t.health.t = t
+	t.health.stop = make(chan struct{})
+	if err := t.load(); err != nil {
+		t.closeFiles()
+		return nil, errors.Join(err, dir.unlock())
+	}
+	count := int(opts.Buffer / int64(opts.BlockSize))
+	t.jobs, t.buffers = make(chan job, count), make(chan []byte, count)
+	for range count {
+		t.buffers <- nil // made when first used
+	}
+	for range 2 {
+		t.writers.Go(t.write)
+	}
+	return t, nil
+}
+
+// Has reports whether the block is cached. It may still fail to be read.
+func (t *Tier) Has(id ID, block uint32) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	o := t.objects[id]
+	return o != nil && int(block) < len(o.slots) && o.slots[block] != 0 && !t.health.down.Load()
+}
+
+// Get fills p with the bytes of a block from lo on and reports true, or reports false and leaves p undefined. A block
+// that fails its checksums is removed.
+func (t *Tier) Get(id ID, block uint32, lo int, p []byte) bool {
+	if t.health.down.Load() {
+		return false
+	}
+	t.mu.RLock()
+	o := t.objects[id]
+	if o == nil || int(block) >= len(o.slots) || o.slots[block] == 0 || t.closed {
+		t.mu.RUnlock()
+		t.m.misses.Add(1)
+		return false
+	}
+	slot := o.slots[block] - 1
+	s, i := t.at(slot)
+	info := &s.info[i]
+	if lo < 0 || lo+len(p) > int(info.size) {
+		t.mu.RUnlock()
+		return false
+	}
+	info.refs.Add(1)
+	t.touch(info)
+	t.mu.RUnlock()
+	ok := t.read(s, i, lo, p)
+	t.unpin(s, i, slot)
+	if !ok {
+		t.m.misses.Add(1)
+		t.mu.Lock()
+		if !s.gone && int(block) < len(o.slots) && o.slots[block] == slot+1 {
+			t.unpublish(slot)
+		}
+		t.mu.Unlock()
+		return false
+	}
+	t.m.hits.Add(1)
+	t.m.hitBytes.Add(int64(len(p)))
+	return true
+}
+
+// read reads and verifies the pages that hold the wanted bytes of a pinned slot.
+func (t *Tier) read(s *segment, i, lo int, p []byte) bool {
+	size := int(s.info[i].size)
+	first := lo / pageSize * pageSize
+	last := min((lo+len(p)+pageSize-1)/pageSize*pageSize, size)
+	buf := t.buffer()
+	defer t.scratch.Put(buf)
+	b := (*buf)[:last-first]
+	if _, err := s.f.ReadAt(b, s.blockAt(i)+int64(first)); err != nil {
+		if !errors.Is(err, fs.ErrClosed) { // the segment was just removed
+			t.health.failed(err)
+			t.m.readErrors.Add(1)
+		}
+		return false
+	}
+	t.health.worked()
+	sums := s.pageSums(i)
+	for at := first; at < last; at += pageSize {
+		page := b[at-first : min(at+pageSize, last)-first]
+		if crc32.Checksum(page, castagnoli) != sums[at/pageSize] && !mutant.On("cache/disk-unverified") {
+			t.m.verifyFailures.Add(1)
+			return false
+		}
+	}
+	copy(p, b[lo-first:])
+	return true
+}
+
+func (t *Tier) buffer() *[]byte {
+	if b, ok := t.scratch.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, t.o.BlockSize)
+	return &b
+}
+
+func (t *Tier) unpin(s *segment, i int, slot uint32) {
+	if s.info[i].refs.Add(-1) == 0 {
+		t.mu.Lock()
+		if !s.gone {
+			t.free = append(t.free, slot)
+		}
+		t.mu.Unlock()
+	}
+}
+
+// Put offers a whole block, the last one of the object possibly short, to the cache. It copies data, never waits for the
+// disk, and may decline.
+func (t *Tier) Put(id ID, objectSize int64, block uint32, data []byte) {
+	if t.health.down.Load() || objectSize > maxObject(t.o.BlockSize) || int64(len(data)) != blockBytes(objectSize, t.o.BlockSize, block) {
+		t.m.declined.Add(1)
+		return
+	}
+	var buf []byte
+	select {
+	case buf = <-t.buffers:
+	default:
+		t.m.declined.Add(1)
+		return
+	}
+	if buf == nil {
+		buf = make([]byte, t.o.BlockSize)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var o *object
+	if !t.closed {
+		o = t.obtain(&id, objectSize)
+	}
+	if o == nil || o.slots[block] != 0 {
+		t.buffers <- buf
+		return
+	}
+	o.users++
+	t.jobs <- job{o, block, buf[:copy(buf, data)]} // as many places as buffers: never blocks
+}
+
+// Drop removes all blocks of an object at once; a write under way does not bring them back. Their records are cleared when
+// their slots are used again or the cache is closed: after a crash they may be found once more, which is harmless, because
+// nobody asks for a dropped object.
+func (t *Tier) Drop(id ID) {
+	t.mu.RLock()
+	o := t.objects[id]
+	t.mu.RUnlock()
+	if o == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.objects[id] != o {
+		return
+	}
+	o.dropped = true
+	o.users++
+	for _, s := range o.slots {
+		if s != 0 {
+			t.unpublish(s - 1)
+			t.m.dropped.Add(1)
+		}
+	}
+	o.users--
+	delete(t.objects, id)
+	t.forget(o)
+}
+
+// Close writes what waits to be written, leaves the directory warm for the next Open and unlocks it. Reads that are under
+// way may miss. Close may be called more than once.
+func (t *Tier) Close() error {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return nil
+	}
+	t.closed = true
+	t.mu.Unlock()
+	close(t.jobs)
+	t.writers.Wait()
+	t.health.close()
+	var err error
+	if !t.health.down.Load() {
+		err = t.leave()
+	}
+	t.closeFiles()
+	return errors.Join(err, t.dir.unlock())
+}
+
+// closeFiles closes the segments; a reader that still holds one gets an error and reports a miss.
+func (t *Tier) closeFiles() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.segments {
+		s.f.Close() // nothing depends on it
+		s.gone = true
+	}
+}
+
+// leave clears the records of free slots, so that nothing that was dropped returns, and notes the heat.
+func (t *Tier) leave() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	zero := make([]byte, t.layout.record)
+	for _, slot := range t.free {
+		s, i := t.at(slot)
+		if s.info[i].stale {
+			if _, err := s.f.WriteAt(zero, s.recordAt(i)); err != nil {
+				return err
+			}
+		}
+	}
+	heat := []byte(heatMagic)
+	for _, s := range t.segments {
+		for i := range s.info {
+			heat = append(heat, s.info[i].queue<<4|byte(s.info[i].heat.Load()&0xff))
+		}
+	}
+	return os.WriteFile(t.dir.file(heatName), seal(heat), 0o600)
+}
