@@ -71,7 +71,8 @@ func openDemoDB(ctx context.Context, url string, mustExist bool) (*demoDB, error
 		FS:                 pebblev2.New(vol),
 		Logger:             quietLogger{},
 		ErrorIfNotExists:   mustExist,
-		MemTableSize:       4 << 20, // small, so that flushes and compactions take part in a demo of seconds
+		MemTableSize:       4 << 20,  // small, so that flushes and compactions take part in a demo of seconds,
+		LBaseMaxBytes:      16 << 20, // and levels to match, so that compactions do not rewrite all of it each time
 		FormatMajorVersion: pebble.FormatNewest,
 	}
 	pebblev2.Tune(o)
