@@ -80,14 +80,20 @@ func localStore(b testing.TB) driver.Store {
 	return s
 }
 
+// bothModes runs with directory syncs that wait and with those that rely on the order.
+func bothModes(b *testing.B, mk func(testing.TB) driver.Store) {
+	b.Run("durable", func(b *testing.B) { loadBoth(b, mk, forstfs.Durable) })
+	b.Run("ordered", func(b *testing.B) { loadBoth(b, mk, forstfs.Ordered) })
+}
+
 // loadBoth loads the same records on the plain disk and on a volume over the store that mk makes, in turns.
-func loadBoth(b *testing.B, mk func(testing.TB) driver.Store) {
+func loadBoth(b *testing.B, mk func(testing.TB) driver.Store, sync forstfs.DirSyncMode) {
 	n := records()
 	var onDisk, onVol time.Duration
 	var last forstfs.Metrics
 	for i := 0; b.Loop(); i++ {
 		onDisk += timeLoad(b, plain(b), nil, n, uint64(i))
-		v := volume(b, mk(b), nil)
+		v := volume(b, mk(b), &forstfs.Options{DirSync: sync})
 		onVol += timeLoad(b, onVolume(b, v), v, n, uint64(i))
 		last = v.Metrics()
 		if err := v.Close(); err != nil {
@@ -122,13 +128,13 @@ func report(b *testing.B, m forstfs.Metrics) {
 }
 
 // BenchmarkBulkLoadLocal: 1M keys of 100 B into file:///; target >= 0.8 x the plain local disk.
-func BenchmarkBulkLoadLocal(b *testing.B) { loadBoth(b, localStore) }
+func BenchmarkBulkLoadLocal(b *testing.B) { bothModes(b, localStore) }
 
 // BenchmarkBulkLoadInjected: the same over a store in memory with 28 ms PUT, 24 ms GET and 90 MB/s per connection; target >= 0.8 x the plain
 // local disk.
 func BenchmarkBulkLoadInjected(b *testing.B) {
-	loadBoth(b, injected)
+	bothModes(b, injected)
 }
 
 // BenchmarkBulkLoadMinIO: the same on a real MinIO, which shares the machine; reported.
-func BenchmarkBulkLoadMinIO(b *testing.B) { loadBoth(b, onMinio) }
+func BenchmarkBulkLoadMinIO(b *testing.B) { bothModes(b, onMinio) }
