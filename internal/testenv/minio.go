@@ -105,10 +105,13 @@ func startMinio(ctx context.Context, access, secret string) (*minio, error) {
 	return nil, last
 }
 
+// tempBase is read before any test can point TMPDIR at a folder that goes with that test: a shared server outlives it.
+var tempBase = os.TempDir()
+
 var errPortTaken = errors.New("the port was taken by another process")
 
 func tryMinio(ctx context.Context, access, secret string) (*minio, error) {
-	dir, err := os.MkdirTemp("", "forst-minio-")
+	dir, err := os.MkdirTemp(tempBase, "forst-minio-")
 	if err != nil {
 		return nil, err
 	}
