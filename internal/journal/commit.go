@@ -96,8 +96,9 @@ func (j *Journal) pick() (b batch, delay time.Duration, end bool) {
 	return b, 0, false
 }
 
-// frame builds the frame of a batch. Its bytes are frozen from here on: every attempt sends the same ones.
-func (j *Journal) frame(b batch) (*Frame, error) {
+// frame builds the frame of a batch and its bytes, which are frozen from here on: every attempt sends the same ones. Ops and
+// Inline of the frame alias them. The entries are let go.
+func (j *Journal) frame(b batch) (*Frame, []byte, error) {
 	j.smu.Lock()
 	prev, n := j.cursor.last, j.cursor.next
 	j.smu.Unlock()
@@ -108,24 +109,26 @@ func (j *Journal) frame(b batch) (*Frame, error) {
 		inline += len(e.inline)
 	}
 	if ops > math.MaxUint32 {
-		return nil, fmt.Errorf("%w: an entry with %d bytes of operations; 4 GiB is the limit", ErrFailed, ops)
+		return nil, nil, fmt.Errorf("%w: an entry with %d bytes of operations; 4 GiB is the limit", ErrFailed, ops)
 	}
-	f.Ops, f.Inline = make([]byte, 0, ops), make([]byte, 0, inline)
+	data := f.appendHeader(make([]byte, 0, frameMin+ops+inline), ops, inline)
 	for _, e := range b.entries {
-		f.Ops = append(f.Ops, e.ops...)
-		f.Inline = append(f.Inline, e.inline...)
+		data = append(data, e.ops...)
 	}
-	return f, nil
+	for _, e := range b.entries {
+		data = append(data, e.inline...)
+	}
+	clear(b.entries) // the queue's array may live on
+	f.Ops, f.Inline = data[frameHeader:frameHeader+ops:frameHeader+ops], data[frameHeader+ops:len(data):len(data)]
+	return f, f.seal(data), nil
 }
 
 // commit makes the batch durable and acknowledges it, or returns why the journal is dead.
 func (j *Journal) commit(b batch) error {
-	f, err := j.frame(b)
+	f, data, err := j.frame(b)
 	if err != nil {
 		return err
 	}
-	data := f.Encode()
-	f.Ops, f.Inline = data[frameHeader:f.InlineOffset():f.InlineOffset()], data[f.InlineOffset():len(data)-4:len(data)-4]
 	if mutant.On(mutAckEarly) {
 		j.acknowledge(b)
 	}

@@ -86,7 +86,11 @@ func (f *Frame) Encode() []byte {
 	b := make([]byte, 0, f.Size())
 	b = f.appendHeader(b, len(f.Ops), len(f.Inline))
 	b = append(b, f.Ops...)
-	b = append(b, f.Inline...)
+	return f.seal(append(b, f.Inline...))
+}
+
+// seal appends the checksum to all that comes before it.
+func (f *Frame) seal(b []byte) []byte {
 	f.CRC = crc32.Checksum(b, castagnoli)
 	return binary.LittleEndian.AppendUint32(b, f.CRC)
 }

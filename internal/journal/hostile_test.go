@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"iter"
 	"math/rand/v2"
@@ -28,8 +29,8 @@ type world struct {
 	// What was promised to somebody.
 	acked   map[string]bool // operations
 	history []string        // the longest state that an owner has acknowledged something on top of
-	damaged map[string]bool
-	dropped bool // an acknowledged drop
+	hurt    bool            // an image was damaged
+	dropped bool            // an acknowledged drop
 }
 
 func (w *world) fail(format string, args ...any) {
@@ -82,24 +83,41 @@ func (w *world) land(key string, data []byte, o driver.PutOptions) error {
 	return err
 }
 
-// hostile is one process's way to the store of a world. Its luck is its own, so that processes do not disturb each other's.
+// hostile is one process's way to the store of a world. The luck of a request depends only on the seed, the process, the
+// request and how often it was made, so a schedule does not depend on how goroutines are scheduled.
 type hostile struct {
 	w    *world
 	name string
+	seed uint64
+	evil float64 // 1 is bad, 0 means no faults but latency
 
 	mu    sync.Mutex
-	rng   *rand.Rand
-	evil  float64 // 0: no faults but latency
-	dead  bool    // stopped for ever
+	rng   *rand.Rand // what the process itself does
+	times map[string]uint64
+	dead  bool // stopped for ever
 	until time.Time
 }
 
-func (h *hostile) chance(p float64) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.rng.Float64() < p*h.evil
+// luck is the fate of one request.
+type luck struct {
+	*hostile
+	rng *rand.Rand
 }
 
+func (h *hostile) luck(op, key string) *luck {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.times[op+key]++
+	f := fnv.New64a()
+	fmt.Fprintf(f, "%s %s %s %d", h.name, op, key, h.times[op+key])
+	return &luck{h, rand.New(rand.NewPCG(h.seed, f.Sum64()))}
+}
+
+func (l *luck) chance(p float64) bool { return l.rng.Float64() < p*l.evil }
+
+func (l *luck) within(d time.Duration) time.Duration { return time.Duration(l.rng.Int64N(int64(d))) }
+
+// between is a choice of the process.
 func (h *hostile) between(lo, hi time.Duration) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -109,22 +127,21 @@ func (h *hostile) between(lo, hi time.Duration) time.Duration {
 var errOver = &driver.Error{Op: "any", Kind: driver.KindClosed, Err: errors.New("the simulation is over")}
 
 // step is a moment at which the process may stall, or stop for ever.
-func (h *hostile) step(ctx context.Context) error {
-	d := h.between(0, 20*time.Millisecond)
-	if h.chance(0.02) { // the whole process stalls
-		h.mu.Lock()
-		h.until = time.Now().Add(time.Duration(h.rng.Int64N(int64(time.Minute))))
-		h.mu.Unlock()
+func (h *luck) step(ctx context.Context) error {
+	d := h.within(20 * time.Millisecond)
+	stall, stop := time.Duration(0), false
+	if h.chance(0.02) {
+		stall = h.within(time.Minute) // the whole process
 	}
 	if h.chance(0.02) {
-		d += h.between(0, 30*time.Second) // this request only
+		d += h.within(30 * time.Second) // this request only
 	}
-	if h.chance(0.002) {
-		h.mu.Lock()
-		h.dead = true
-		h.mu.Unlock()
-	}
+	stop = h.chance(0.002)
 	h.mu.Lock()
+	if stall > 0 {
+		h.until = time.Now().Add(stall)
+	}
+	h.dead = h.dead || stop
 	dead := h.dead
 	d = max(d, time.Until(h.until))
 	h.mu.Unlock()
@@ -144,7 +161,7 @@ func (h *hostile) step(ctx context.Context) error {
 	}
 }
 
-func (h *hostile) transient(op, key string) error {
+func (h *luck) transient(op, key string) error {
 	if h.chance(0.3) {
 		return &driver.Error{Op: op, Path: key, Kind: driver.KindPermission, Err: errors.New("token expired")}
 	}
@@ -152,7 +169,7 @@ func (h *hostile) transient(op, key string) error {
 }
 
 // change is a PUT or DELETE: do carries it out.
-func (h *hostile) change(ctx context.Context, op, key string, do func() error) error {
+func (h *luck) change(ctx context.Context, op, key string, do func() error) error {
 	if err := h.step(ctx); err != nil {
 		return err
 	}
@@ -160,11 +177,11 @@ func (h *hostile) change(ctx context.Context, op, key string, do func() error) e
 	case h.chance(0.04): // never
 		return h.transient(op, key)
 	case h.chance(0.06): // late
-		h.w.later(h.between(0, 2*time.Minute), func() { do() })
+		h.w.later(h.within(2*time.Minute), func() { do() })
 		return h.transient(op, key)
 	}
 	if h.chance(0.10) { // again
-		h.w.later(h.between(0, 5*time.Minute), func() { do() })
+		h.w.later(h.within(5*time.Minute), func() { do() })
 	}
 	err := do()
 	if h.chance(0.05) { // the client repeats the request
@@ -181,14 +198,14 @@ func (h *hostile) change(ctx context.Context, op, key string, do func() error) e
 
 func (h *hostile) Put(ctx context.Context, key string, data []byte, o driver.PutOptions) error {
 	data = bytes.Clone(data)
-	return h.change(ctx, "put", key, func() error { return h.w.land(key, data, o) })
+	return h.luck("put", key).change(ctx, "put", key, func() error { return h.w.land(key, data, o) })
 }
 
 func (h *hostile) Delete(ctx context.Context, keys []string) error {
-	return h.change(ctx, "delete", keys[0], func() error { return h.w.store.Delete(context.Background(), keys) })
+	return h.luck("delete", keys[0]).change(ctx, "delete", keys[0], func() error { return h.w.store.Delete(context.Background(), keys) })
 }
 
-func (h *hostile) look(ctx context.Context, op, key string) error {
+func (h *luck) look(ctx context.Context, op, key string) error {
 	if err := h.step(ctx); err != nil {
 		return err
 	}
@@ -199,18 +216,19 @@ func (h *hostile) look(ctx context.Context, op, key string) error {
 }
 
 func (h *hostile) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
-	if err := h.look(ctx, "get", key); err != nil {
+	l := h.luck("get", key)
+	if err := l.look(ctx, "get", key); err != nil {
 		return nil, err
 	}
 	r, err := h.w.store.Get(ctx, key, off, n)
-	if serr := h.step(ctx); serr != nil {
+	if serr := l.step(ctx); serr != nil {
 		return nil, serr
 	}
 	return r, err
 }
 
 func (h *hostile) Stat(ctx context.Context, key string) (driver.Info, error) {
-	if err := h.look(ctx, "stat", key); err != nil {
+	if err := h.luck("stat", key).look(ctx, "stat", key); err != nil {
 		return driver.Info{}, err
 	}
 	return h.w.store.Stat(ctx, key)
@@ -218,12 +236,13 @@ func (h *hostile) Stat(ctx context.Context, key string) (driver.Info, error) {
 
 func (h *hostile) List(ctx context.Context, prefix, after string) iter.Seq2[driver.Info, error] {
 	return func(yield func(driver.Info, error) bool) {
-		if err := h.look(ctx, "list", prefix); err != nil {
+		l := h.luck("list", prefix+after)
+		if err := l.look(ctx, "list", prefix); err != nil {
 			yield(driver.Info{}, err)
 			return
 		}
 		all, err := driver.ListAll(ctx, h.w.store, prefix, after)
-		if serr := h.step(ctx); serr != nil {
+		if serr := l.step(ctx); serr != nil {
 			err = serr
 		}
 		if err != nil {

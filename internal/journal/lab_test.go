@@ -251,6 +251,12 @@ func (l *lab) plant(f Frame) FrameRef {
 	return f.Ref()
 }
 
+// slowFence plants the fence of yet another opener, which listed the journal when it had only frames 1 to 4, in a
+// number that was trimmed since.
+func (l *lab) slowFence(n uint64) {
+	l.plant(Frame{Kind: FrameFence, Epoch: 2, Nonce: 99, Seq: n, Prev: l.frame(1).Ref()})
+}
+
 // spoil makes an object unreadable.
 func (l *lab) spoil(key string) {
 	b, err := driver.ReadAll(context.Background(), l.store, key)

@@ -32,6 +32,7 @@ const (
 	mutCRCEnd         mutant.ID = "journal/damaged-frame-ends"       // a frame with a bad checksum ends the journal
 	mutGapEnds        mutant.ID = "journal/gap-ends-reader"          // a reader believes a gap
 	mutFarFrames      mutant.ID = "journal/far-frames-ignored"       // frames far behind a gap are not taken as damage
+	mutNearFrames     mutant.ID = "journal/near-frames-ignored"      // data frames just behind a gap are not taken as damage
 	mutKeepOne        mutant.ID = "journal/keep-one-image"           // trimming below the newest image
 	mutTrimAnyImage   mutant.ID = "journal/trim-by-any-image"        // trimming by images above the own last frame
 	mutTrimOwnImages  mutant.ID = "journal/trim-by-unlisted-images"  // trimming by the own last images, landed or not

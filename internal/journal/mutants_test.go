@@ -57,3 +57,20 @@ func planted(t *testing.T) []string {
 	}
 	return ids
 }
+
+// TestMutantsSimulated shows that the simulation, which knows nothing of the mutants, finds the worst of them as well.
+func TestMutantsSimulated(t *testing.T) {
+	for _, m := range []mutant.ID{mutFenceTrimmed, mutRunsForgotten, mutImageUnacked, mutNoLastLook, mutLookAny, mutExistLost, mutForeignIsOwn,
+		mutFenceForgotten, mutAckEarly, mutGapEnds, mutKeepOne, mutTrimLive, mutMissingImage, mutSweepFences, mutRootGone, mutGapDamaged} {
+		t.Run(string(m), func(t *testing.T) {
+			defer mutant.Activate(m)()
+			for seed := uint64(1); seed <= 60; seed++ {
+				if _, err := simulate(t, seed); err != nil {
+					t.Logf("seed %d: %.200v", seed, err)
+					return
+				}
+			}
+			t.Error("not found in 60 schedules")
+		})
+	}
+}

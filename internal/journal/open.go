@@ -70,14 +70,12 @@ func (op *opener) load(ctx context.Context) (*replay, error) {
 		r.seen = images[0].seq
 	}
 	gap := r.next
-	for _, n := range numbers {
-		if n != gap {
-			break
-		}
+	for len(numbers) > 0 && numbers[0] == gap {
+		numbers = numbers[1:]
 		gap++
 	}
-	if last := len(numbers) - 1; last >= 0 && numbers[last] >= gap+uint64(op.root.Run) && !mutant.On(mutFarFrames) {
-		return nil, op.explainGap(ctx, r.base, gap, numbers[last])
+	if err := op.checkGap(ctx, r.base, gap, numbers); err != nil {
+		return nil, err
 	}
 	err = fetch(ctx, op.store, r.next, gap, op.width(), func(f *Frame) error {
 		_, err := r.take(f)
@@ -232,19 +230,50 @@ func listFrames(ctx context.Context, store driver.Store, n uint64) ([]uint64, er
 	return numbers, nil
 }
 
-// explainGap says why frame gap is missing although frame far exists, k numbers or more behind it. No writer leaves such
-// a gap: either a newer image allowed to trim it, or the list was overtaken, or the frame was lost.
+// checkGap looks at the frames that exist behind the first missing number, which as a rule are none. Fences are sent in
+// batches of k, so up to k-1 of them may be there. Anything further off, and any data frame (they are sent one by one), proves
+// that the missing frame was there.
+func (op *opener) checkGap(ctx context.Context, base, gap uint64, behind []uint64) error {
+	if len(behind) == 0 || mutant.On(mutFarFrames) {
+		return nil
+	}
+	if last := behind[len(behind)-1]; last >= gap+uint64(op.root.Run) {
+		return op.explainGap(ctx, base, gap, last)
+	}
+	if mutant.On(mutNearFrames) {
+		return nil
+	}
+	found := make([]*Frame, len(behind))
+	errs := make([]error, len(behind))
+	var wg sync.WaitGroup
+	for i, n := range behind {
+		wg.Go(func() { found[i], errs[i] = readFrame(ctx, op.store, n) })
+	}
+	wg.Wait()
+	for i, f := range found {
+		if errs[i] != nil {
+			return errs[i]
+		}
+		if f.Volume == op.root.Volume && f.Kind != FrameFence {
+			return op.explainGap(ctx, base, gap, f.Seq)
+		}
+	}
+	return nil
+}
+
+// explainGap says why frame gap is missing although frame far, which came later, exists: either a newer image allowed to
+// trim it, or the list was overtaken, or the frame was lost.
 func (op *opener) explainGap(ctx context.Context, base, gap, far uint64) error {
 	if err := op.lastLook(ctx, base); err != nil && !mutant.On(mutGapDamaged) {
 		return err
 	}
-	if _, err := op.store.Stat(ctx, FrameKey(gap)); driver.KindOf(err) != driver.KindNotExist || err == nil {
-		if err == nil {
-			err = fmt.Errorf("%w: frame %d appeared", errRestart, gap)
-		}
-		return err
+	switch _, err := op.store.Stat(ctx, FrameKey(gap)); {
+	case err == nil:
+		return fmt.Errorf("%w: frame %d appeared", errRestart, gap)
+	case driver.KindOf(err) != driver.KindNotExist:
+		return fmt.Errorf("look for frame %d: %w", gap, err)
 	}
-	return fmt.Errorf("%w: frame %d (%s) is missing, but frame %d exists: it was deleted by something else than forst (a lifecycle rule?); nothing was changed; restore it from a copy of the store", ErrDamaged, gap, FrameKey(gap), far)
+	return fmt.Errorf("%w: frame %d (%s) is missing, but frame %d exists: something else than forst deleted it (a lifecycle rule?); nothing was changed; restore it from a copy of the store", ErrDamaged, gap, FrameKey(gap), far)
 }
 
 // lastLook lists the images once more. Any image above base, but those that this opener found damaged itself, means that

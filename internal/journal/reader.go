@@ -171,14 +171,14 @@ func (r *Reader) behind(ctx context.Context) (frames []*Frame, more bool, err er
 		return nil, false, err
 	}
 	gap, most := r.at.next+1, r.at.next+chunk
-	for _, n := range numbers {
-		if n != gap || gap == most {
-			break
-		}
+	for len(numbers) > 0 && numbers[0] == gap && gap < most {
+		numbers = numbers[1:]
 		gap++
 	}
-	if last := len(numbers) - 1; gap < most && last >= 0 && numbers[last] >= gap+uint64(r.op.root.Run) {
-		return nil, false, r.op.explainGap(ctx, r.at.base, gap, numbers[last])
+	if gap < most {
+		if err := r.op.checkGap(ctx, r.at.base, gap, numbers); err != nil {
+			return nil, false, err
+		}
 	}
 	frames = append(frames, first)
 	err = fetch(ctx, r.store, r.at.next+1, gap, r.op.width(), func(f *Frame) error {

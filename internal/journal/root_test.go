@@ -97,7 +97,10 @@ func TestCreateRootFaults(t *testing.T) {
 }
 
 func TestEventsAndMetrics(t *testing.T) {
-	s := newVolume(t)
+	s := mem.New(nil)
+	if _, err := CreateRoot(t.Context(), s, RootOptions{Volume: vectorVolume}); err != nil { // checksums, and so sizes, depend on it
+		t.Fatal(err)
+	}
 	var events []string
 	var mu sync.Mutex
 	var logged bytes.Buffer

@@ -73,6 +73,8 @@ func imageScenarios() []scenario {
 				l.spoil(key)
 			}
 			l.put(i.Key, old) // its PUT lands again
+			l.slowFence(6)
+			l.slowFence(7)
 			return is(l.process().open(), ErrDamaged)
 		}},
 		{"a damaged image is read twice before it is believed", nil, func(l *lab) error {
@@ -239,7 +241,7 @@ func imageScenarios() []scenario {
 			}
 			l.put(FrameKey(5), frame)
 			l.put(key, image)
-			l.plant(Frame{Kind: FrameFence, Epoch: 2, Nonce: 99, Seq: 6, Prev: l.frame(1).Ref()}) // a slow opener's
+			l.slowFence(6)
 			n, err := a.Sweep(l.ctx)
 			if err != nil || n != 2 {
 				return fmt.Errorf("%d swept, %v", n, err)
@@ -293,7 +295,8 @@ func dropScenarios() []scenario {
 		{"a slow opener of a dropped volume", []string{"drop-without-image", "no-last-look"}, func(l *lab) error {
 			a := l.opened()
 			b := l.process()
-			slow := b.stall("list", JournalPrefix)
+			slow := b.stall("put", JournalPrefix)
+			slow.count = -1
 			b.begin()
 			<-slow.hit
 			a.must("a1")

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,7 +90,7 @@ type sim struct {
 
 func simulate(t *testing.T, seed uint64) (stats simStats, err error) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &sim{seed: seed, world: &world{store: mem.New(nil), end: make(chan struct{}), content: map[string][]byte{}, acked: map[string]bool{}, damaged: map[string]bool{}}}
+		s := &sim{seed: seed, world: &world{store: mem.New(nil), end: make(chan struct{}), content: map[string][]byte{}, acked: map[string]bool{}}}
 		rng := rand.New(rand.NewPCG(seed, 0))
 		if _, err := CreateRoot(t.Context(), s.store, RootOptions{Volume: VolumeID{1}, Run: 1 + rng.IntN(4)}); err != nil {
 			t.Fatal(err)
@@ -122,7 +123,8 @@ func (s *sim) count(f func(*simStats)) {
 }
 
 func (s *sim) hostile(id, life int, evil float64) *hostile {
-	return &hostile{w: s.world, name: fmt.Sprintf("%c%d", 'A'+id, life), evil: evil, rng: rand.New(rand.NewPCG(s.seed, uint64(id+1)<<32|uint64(life)))}
+	return &hostile{w: s.world, name: fmt.Sprintf("%c%d", 'A'+id, life), seed: s.seed, evil: evil, times: map[string]uint64{},
+		rng: rand.New(rand.NewPCG(s.seed, uint64(id+1)<<32|uint64(life)))}
 }
 
 // writer lives many lives: opens, works for a while, stops in some way.
@@ -141,7 +143,7 @@ func (s *sim) writer(ctx context.Context, id int, evil float64) {
 func (s *sim) live(ctx context.Context, h *hostile) {
 	m := &log{window: 3}
 	o := &Options{Force: h.between(0, 1) == 0, RetryBudget: time.Minute, FlushDelay: h.between(0, 2*time.Second) - time.Second,
-		FrameLimit: 64, Nonce: func() uint64 { h.mu.Lock(); defer h.mu.Unlock(); return h.rng.Uint64() }}
+		FrameLimit: 64, Nonce: h.nonces()}
 	// A process that is dead hangs in a request for ever; then somebody else lives on in its place.
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
 	defer cancel()
@@ -231,6 +233,12 @@ func (s *sim) live(ctx context.Context, h *hostile) {
 	}
 }
 
+// nonces gives random numbers that differ between processes, and are the same each time the schedule is played.
+func (h *hostile) nonces() func() uint64 {
+	var n atomic.Uint64
+	return func() uint64 { return h.luck("nonce", fmt.Sprint(n.Add(1))).rng.Uint64() }
+}
+
 // judge looks at an error that a process got.
 func (s *sim) judge(err error) {
 	switch {
@@ -279,7 +287,7 @@ func (s *sim) reader(ctx context.Context, evil float64) {
 		h := s.hostile(25, life, evil)
 		m := &log{}
 		before := s.promised()
-		r, err := OpenReader(ctx, h, m, nil)
+		r, err := OpenReader(ctx, h, m, &Options{Nonce: h.nonces()})
 		for range 1 + int(h.between(0, 5)) {
 			if err != nil {
 				s.judge(err)
@@ -348,16 +356,15 @@ func (s *sim) watchman(ctx context.Context) {
 	}
 }
 
-// check recovers from a copy of the store as it is now, from the newest image and, unless an image is damaged, from the
+// check recovers from a copy of the store as it is now, from the newest image and, unless an image was ever damaged, from the
 // second newest, too.
 func (s *sim) check() {
 	s.count(func(c *simStats) { c.checks++ })
 	s.mu.Lock()
-	before, dropped := make([]string, 0, len(s.acked)), s.dropped
+	before, dropped, hurt := make([]string, 0, len(s.acked)), s.dropped, s.hurt
 	for op := range s.acked {
 		before = append(before, op)
 	}
-	hurt := false
 	bucket := s.store.Bucket().Snapshot()
 	s.mu.Unlock()
 	store, _ := bucket.Open("")
@@ -366,7 +373,6 @@ func (s *sim) check() {
 	for _, k := range images {
 		im, _, err := readImage(context.Background(), store, Root{Volume: VolumeID{1}}, k)
 		if err != nil {
-			hurt = true
 			continue
 		}
 		if b, ok := bodies[k.seq]; ok && b != string(im.Body) && !im.Dropped {
@@ -428,6 +434,9 @@ func (s *sim) damager(ctx context.Context) {
 		if sound < 2 || sound < len(images) {
 			continue
 		}
+		s.mu.Lock()
+		s.hurt = true
+		s.mu.Unlock()
 		s.store.Put(ctx, images[rng.IntN(2)].key, []byte("damaged"), driver.PutOptions{})
 	}
 }
