@@ -22,8 +22,8 @@ func TestDemoAgainAndAgain(t *testing.T) {
 		{"s3", func(t *testing.T) []string { return []string{"--store", testenv.S3(t).URL(t)} }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Setenv("TMPDIR", t.TempDir())
 			args := append([]string{"demo", "--records", "20000", "--json"}, c.args(t)...)
+			t.Setenv("TMPDIR", t.TempDir()) // after the server is there: it serves later tests, too, and must not lose its directory
 			for i := range runs {
 				var res demoResult
 				fromJSON(t, must(t, args...), &res)
