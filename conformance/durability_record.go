@@ -1,0 +1,98 @@
+package conformance
+
+import (
+	"cmp"
+	"context"
+	"hash/fnv"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/forstfs/mem"
+)
+
+// mutation is one request that changed a store.
+type mutation struct {
+	start, end int64
+	remove     bool
+	keys       []string
+	data       []byte
+}
+
+// recording keeps every change of the stores that it wraps, with the moments when it began and returned.
+type recording struct {
+	clock *clock
+	slow  time.Duration // at most this long a request travels, each way; 0 not at all
+	mu    sync.Mutex
+	all   []*mutation
+	fails int // requests whose outcome is unknown
+}
+
+// wrap records what is changed through s.
+func (r *recording) wrap(s driver.Store) driver.Store { return &recordStore{s, r} }
+
+type recordStore struct {
+	driver.Store
+	r *recording
+}
+
+func (s *recordStore) Unwrap() driver.Store { return s.Store }
+
+func (s *recordStore) Put(ctx context.Context, key string, data []byte, o driver.PutOptions) error {
+	m := &mutation{start: s.r.clock.tick(), keys: []string{key}, data: slices.Clone(data)}
+	s.r.travel(key)
+	err := s.Store.Put(ctx, key, data, o)
+	s.r.travel(key)
+	return s.r.note(m, err)
+}
+
+func (s *recordStore) Delete(ctx context.Context, keys []string) error {
+	m := &mutation{start: s.r.clock.tick(), remove: true, keys: slices.Clone(keys)}
+	s.r.travel("delete")
+	return s.r.note(m, s.Store.Delete(ctx, keys))
+}
+
+// travel gives other requests time to be under way at once with this one.
+func (r *recording) travel(key string) {
+	if r.slow == 0 {
+		return
+	}
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(key))
+	time.Sleep(time.Duration(h.Sum64() % uint64(r.slow)))
+}
+
+func (r *recording) note(m *mutation, err error) error {
+	m.end = r.clock.tick()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case err == nil:
+		r.all = append(r.all, m)
+	case driver.IsCanceled(err): // it may land at any later time
+		m.end = never
+		r.all = append(r.all, m)
+	case driver.KindOf(err) != driver.KindExist: // that one changed nothing
+		r.fails++
+	}
+	return err
+}
+
+// ordered are the changes in the order of their returns.
+func (r *recording) ordered() []*mutation {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := slices.Clone(r.all)
+	slices.SortFunc(all, func(a, b *mutation) int { return cmp.Compare(a.end, b.end) })
+	return all
+}
+
+// land makes the change in a bucket.
+func (m *mutation) land(s *mem.Store) error {
+	ctx := context.Background()
+	if m.remove {
+		return s.Delete(ctx, m.keys)
+	}
+	return s.Put(ctx, m.keys[0], m.data, driver.PutOptions{})
+}
