@@ -35,7 +35,8 @@ func (f *File) Write(p []byte) (int, error) {
 func (v *FS) append(n *node, p []byte) (int, error) {
 	limit := v.segmentLimit(n)
 	var reserved int64
-	defer func() { v.budget.release(reserved) }()
+	b := v.budgetOf(n)
+	defer func() { b.release(reserved) }()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for {
@@ -47,25 +48,33 @@ func (v *FS) append(n *node, p []byte) (int, error) {
 			s = &segment{off: n.size}
 		}
 		k := int(min(int64(len(p)), max(limit-s.len, 1)))
-		if n.bulk && len(s.data)+k > cap(s.data) {
-			size := nextCap(len(s.data)+k, limit)
+		size := 0 // of the memory to be charged: a bulk file's when it grows, of others when they fill an object
+		switch {
+		case n.bulk && len(s.data)+k > cap(s.data):
+			size = nextCap(len(s.data)+k, limit)
+		case !n.bulk && s.len+int64(k) >= limit:
+			size = len(s.data) + k
+		}
+		if size > 0 {
 			if more := int64(size) - s.charge; reserved < more {
 				// Memory is waited for without the lock; the tail may have been taken away meanwhile, so look again.
 				// What was taken for the old one is given back first: two writers must not wait for each other's part.
 				n.mu.Unlock()
-				v.budget.release(reserved)
+				b.release(reserved)
 				reserved = 0
-				v.reserve(more)
+				v.reserveOf(b, more)
 				n.mu.Lock()
 				reserved = more
 				continue
 			}
 			reserved -= int64(size) - s.charge
 			s.charge = int64(size)
-			b := v.buffers.get(size)
-			b.data = append(b.data, s.data...)
+		}
+		if n.bulk && size > 0 {
+			grown := v.buffers.get(size)
+			grown.data = append(grown.data, s.data...)
 			v.buffers.done(s.buf)
-			s.buf, s.data = b, b.data
+			s.buf, s.data = grown, grown.data
 		}
 		if n.tail() != s {
 			n.segs = append(n.segs, s)
@@ -83,7 +92,7 @@ func (v *FS) append(n *node, p []byte) (int, error) {
 
 const (
 	objectSteps = 4       // the first objects of a bulk file are this much smaller than the store's preferred size
-	tailParts   = 4       // objects that the rest of a bulk file is split into when it is closed, to travel at once
+	tailParts   = 4       // objects that a large tail is split into when it must become durable, to travel at once
 	tailPart    = 1 << 20 // and how large such an object is at least
 )
 
@@ -91,7 +100,7 @@ const (
 // written, so that Close has little left to wait for; large files have few objects all the same.
 func (v *FS) segmentLimit(n *node) int64 {
 	if !n.bulk {
-		return int64(v.o.FrameLimit)
+		return min(int64(v.o.FrameLimit), v.objectMost)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -102,10 +111,10 @@ func (v *FS) segmentLimit(n *node) int64 {
 	for grown := n.size / (64 * v.objectSize); grown > 0 && limit < v.objectSize*8 && 2*limit <= v.budget.max/2; grown /= 2 {
 		limit *= 2
 	}
-	return limit
+	return min(limit, v.objectMost)
 }
 
-// split cuts a bulk file's tail into a few segments that are uploaded at once: one connection is slower than the store. n.mu is held.
+// split cuts a tail into a few segments that are uploaded at once: one connection is slower than the store. n.mu is held.
 func (v *FS) split(n *node, s *segment) []*segment {
 	parts := min(tailParts, s.len/tailPart)
 	if parts < 2 {
@@ -115,10 +124,17 @@ func (v *FS) split(n *node, s *segment) []*segment {
 	for left, size := s.len, (s.len+parts-1)/parts; left > 0; left -= size {
 		k := min(size, left)
 		at := s.len - left
-		cut = append(cut, &segment{off: s.off + at, len: k, data: s.data[at : at+k : at+k], buf: s.buf, charge: k})
+		cut = append(cut, &segment{off: s.off + at, len: k, data: s.data[at : at+k : at+k], buf: s.buf})
+		if n.bulk {
+			cut[len(cut)-1].charge = k
+		}
 	}
-	cut[0].charge += s.charge - s.len
-	v.buffers.share(s.buf, len(cut))
+	if n.bulk {
+		cut[0].charge += s.charge - s.len
+	}
+	if s.buf != nil {
+		v.buffers.share(s.buf, len(cut))
+	}
 	n.segs = append(n.segs[:len(n.segs)-1], cut...)
 	return cut
 }
@@ -127,17 +143,30 @@ func (v *FS) split(n *node, s *segment) []*segment {
 // second object costs.
 const closeInline = 128 << 10
 
+// syncInline is the same for a Sync: more than this would cost the syncs of other files, which share the frame, as much as a third of their round
+// trip, and travels faster in parallel objects anyhow, although a second round trip follows.
+const syncInline = 1 << 20
+
 // flush brings everything written to the node so far into the journal's queue and returns the position behind it; of a small file at most
 // inline bytes go into a frame, more become an object. It waits for uploads, not for the journal.
+//
+// Nothing is done on a volume that is dead, nor for a file without a name: nobody could ever ask for these bytes.
 func (v *FS) flush(n *node, inline int64) (uint64, error) {
+	if err := v.Err(); err != nil {
+		return 0, err
+	}
+	v.mu.Lock()
+	orphan := n.orphan
+	v.mu.Unlock()
+	if orphan {
+		return 0, nil
+	}
 	for {
 		n.mu.Lock()
-		if s := n.tail(); s != nil && n.bulk {
+		if s := n.tail(); s != nil && (n.bulk || s.len > inline) {
 			for _, part := range v.split(n, s) {
 				v.upload(n, part)
 			}
-		} else if s != nil && s.len > inline {
-			v.upload(n, s)
 		}
 		for n.uploading() && n.err == nil {
 			n.cond.Wait()
@@ -206,7 +235,7 @@ func (v *FS) enqueueLocked(n *node) uint64 {
 	return pos
 }
 
-// Sync makes everything written to the file so far durable, and every operation on names issued before. An unlinked file is
+// Sync makes everything written to the file so far, through any handle, durable, and every operation on names issued before. An unlinked file is
 // nobody's any more: nil at once.
 func (f *File) Sync() error {
 	if f.closed.Load() {
@@ -216,7 +245,7 @@ func (f *File) Sync() error {
 }
 
 func (v *FS) syncNode(f *File) error {
-	if !f.writing {
+	if f.dir || v.readOnly {
 		return v.Sync(f.ctx)
 	}
 	v.mu.Lock()
@@ -225,7 +254,7 @@ func (v *FS) syncNode(f *File) error {
 	if orphan {
 		return v.Err()
 	}
-	if _, err := v.flush(f.n, int64(v.o.FrameLimit)); err != nil {
+	if _, err := v.flush(f.n, min(syncInline, int64(v.o.FrameLimit))); err != nil {
 		return err
 	}
 	return v.wait(f.ctx)
