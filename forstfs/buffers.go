@@ -9,6 +9,7 @@ type buffers struct {
 	free  map[int][][]byte // by capacity
 	bytes int64            // in free
 	max   int64
+	used  func() int64 // charged to the budget
 }
 
 // buffer is one allocation; the segments that a tail was split into share it.
@@ -40,6 +41,13 @@ func (p *buffers) get(capacity int) *buffer {
 		p.free[capacity] = l[:len(l)-1]
 		p.bytes -= int64(capacity)
 		return &buffer{data: b, refs: 1}
+	}
+	for c, l := range p.free { // the budget bounds both together: what waits for another size makes room
+		if p.bytes+p.used() <= p.max {
+			break
+		}
+		p.bytes -= int64(len(l)) * int64(c)
+		delete(p.free, c)
 	}
 	return &buffer{data: make([]byte, 0, capacity), refs: 1}
 }

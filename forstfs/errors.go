@@ -45,6 +45,23 @@ func pathErr(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: name, Err: err}
 }
 
+// storeErr keeps what a store said about its objects from matching fs.ErrNotExist and fs.ErrExist, which are about the names of a volume: a
+// store that says "not there" to a PUT is broken or misconfigured, and an engine must not take that for a missing file.
+func storeErr(err error) error {
+	if err == nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return aboutStore{err}
+}
+
+type aboutStore struct{ err error }
+
+func (e aboutStore) Error() string { return e.err.Error() }
+
+func (e aboutStore) Is(target error) bool {
+	return target != fs.ErrNotExist && target != fs.ErrExist && errors.Is(e.err, target)
+}
+
 // staleErr turns "the object is not there" into ErrStale: an engine takes not-exist for corruption or for an empty
 // database, and neither is what it means when a referenced object has gone.
 func staleErr(err error) error {

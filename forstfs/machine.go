@@ -89,7 +89,7 @@ func (m *machine) Apply(f *journal.Frame) error {
 			return err
 		}
 		if v.live != nil {
-			v.ackedOp(op, ext)
+			return v.ackedOp(op, ext)
 		}
 		return nil
 	})
@@ -102,13 +102,13 @@ func (m *machine) Apply(f *journal.Frame) error {
 }
 
 // ackedOp brings the bytes of an acknowledged operation into the live namespace, which has its names already.
-func (v *FS) ackedOp(op *namespace.Op, inline namespace.Extent) {
+func (v *FS) ackedOp(op *namespace.Op, inline namespace.Extent) (err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	switch op.Kind {
 	case namespace.Append, namespace.Extend:
 		// A file that has lost its last name is not in the live namespace; its node, if it is open, takes the bytes all the same.
-		_ = v.live.Apply(op, inline)
+		err = v.live.Apply(op, inline)
 		if n := v.nodes[op.Inode]; n != nil {
 			exts := op.Extents
 			if op.Kind == namespace.Append {
@@ -117,16 +117,17 @@ func (v *FS) ackedOp(op *namespace.Op, inline namespace.Extent) {
 			v.journaled(n, exts)
 		}
 	case namespace.Pack:
-		_ = v.live.Apply(op, inline)
+		err = v.live.Apply(op, inline)
 		for i := range op.Packs {
 			if n := v.nodes[op.Packs[i].Inode]; n != nil && !n.orphan {
 				n.hasView.Store(nil)
 			}
 		}
 	case namespace.Touch:
-		_ = v.live.Apply(op, inline)
+		err = v.live.Apply(op, inline)
 	}
 	v.live.TakeReleased() // only the acknowledged namespace decides what goes
+	return err
 }
 
 // followOp applies an operation to the one namespace of a read-only volume. The machine is locked.

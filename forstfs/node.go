@@ -103,19 +103,19 @@ func (v *FS) releaseNode(n *node) {
 	}
 }
 
-// giveUp frees the memory of a file whose upload has failed, once nobody has it open: it cannot become durable any more.
+// giveUp frees the memory of a file that cannot become durable any more, once nobody has it open: its upload has failed, or the volume.
 // FS.mu is held.
 func (v *FS) giveUp(n *node) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if s := n.tail(); n.err != nil && s != nil {
+	if s := n.tail(); s != nil && (n.err != nil || v.Err() != nil) {
 		v.letGo(s)
 	}
 }
 
 // letGo frees the memory of a tail that will not be uploaded. n.mu is held.
 func (v *FS) letGo(s *segment) {
-	v.budget.release(s.charge)
+	v.budget.release(s.charge) // only tails of bulk files are charged
 	v.buffers.done(s.buf)
 	s.charge, s.buf, s.data = 0, nil, nil
 }

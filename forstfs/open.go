@@ -14,7 +14,9 @@ import (
 
 const (
 	aheadMemory = 64 << 20 // bytes read ahead by all handles of a volume
+	spillMemory = 16 << 20 // bytes of files that are no bulk files, on their way to data objects while the files are written
 	warmSmall   = 32 << 20 // bytes of small files that an Open brings into the cache
+	maxObject   = 1 << 31  // the size of an object has 32 bits in the format
 	openFrames  = 256      // frames that an Open reads at once; their bytes are bounded by Options.ImageBytes
 )
 
@@ -39,8 +41,7 @@ func open(ctx context.Context, store driver.Store, o *Options, readOnly bool) (*
 		if err = v.start(ctx); err == nil {
 			return v, nil
 		}
-		v.cancel()
-		v.wg.Wait()
+		v.end()
 		if v.ownCache {
 			err = errors.Join(err, v.cache.Close())
 		}
@@ -71,13 +72,15 @@ func newFS(store driver.Store, o *Options, readOnly bool) (*FS, error) {
 	if v.objectSize == 0 {
 		v.objectSize = max(v.caps.ObjectSize, 1<<20)
 	}
+	v.objectMost = maxObject
 	if m := v.caps.MaxObject; m > 0 {
-		v.objectSize = min(v.objectSize, m)
+		v.objectMost = min(m, maxObject)
 	}
-	v.objectSize = min(v.objectSize, 1<<31)
+	v.objectSize = min(v.objectSize, v.objectMost)
 	v.budget = newBudget(int64(v.o.MaxInflight) * v.objectSize)
+	v.spillBudget = newBudget(max(spillMemory, int64(v.o.FrameLimit)))
 	v.aheadBudget = newBudget(aheadMemory)
-	v.buffers = buffers{free: map[int][][]byte{}, max: v.budget.max}
+	v.buffers = buffers{free: map[int][][]byte{}, max: v.budget.max, used: v.budget.inUse}
 	v.uploads = make(chan struct{}, max(v.caps.Concurrency, 4))
 	v.bg, v.cancel = context.WithCancel(context.Background())
 	v.machine = &machine{v: v, acked: namespace.New()}
@@ -209,9 +212,8 @@ func (v *FS) journalEvent(e journal.Event) {
 	case journal.EventDamagedImage:
 		l.Damaged(e.Key, e.Err)
 	case journal.EventFailed:
-		if v.budget != nil {
-			v.budget.open()
-		}
+		v.budget.open()
+		v.spillBudget.open()
 		l.Failed(e.Err)
 	case journal.EventRetry:
 		l.Retrying("put "+e.Key, 1, e.Err)

@@ -95,24 +95,29 @@ func (v *FS) Checkpoint(ctx context.Context) error {
 	if err := v.writable(); err != nil {
 		return err
 	}
+	info, err := v.checkpoint(driver.WithComponent(ctx, driver.CompPack))
+	if info.Written {
+		v.listen().Image(info.Seq, info.Bytes)
+	}
+	return storeErr(err)
+}
+
+func (v *FS) checkpoint(ctx context.Context) (info journal.ImageInfo, err error) {
 	v.packer.mu.Lock()
 	defer v.packer.mu.Unlock()
-	ctx = driver.WithComponent(ctx, driver.CompPack)
 	if err := v.Sync(ctx); err != nil {
-		return err
+		return info, err
 	}
 	if err := v.packInline(ctx); err != nil {
-		return fmt.Errorf("pack: %w", err)
+		return info, fmt.Errorf("pack: %w", err)
 	}
-	info, err := v.journal.WriteImage(ctx)
-	if err != nil {
-		return fmt.Errorf("image: %w", err)
+	if info, err = v.journal.WriteImage(ctx); err != nil {
+		return info, fmt.Errorf("image: %w", err)
 	}
-	v.listen().Image(info.Seq, info.Bytes)
 	if _, err := v.journal.Trim(ctx); err != nil {
-		return fmt.Errorf("trim: %w", err)
+		return info, fmt.Errorf("trim: %w", err)
 	}
-	return nil
+	return info, nil
 }
 
 // packInline moves the inline bytes of the acknowledged namespace to data objects and waits until the journal has taken that.

@@ -74,7 +74,10 @@ func (f *File) Prefetch(off, n int64) error {
 }
 
 func (v *FS) prefetch(w *view, off, n int64) {
-	end := min(off+n, w.size)
+	if n <= 0 || off >= w.size {
+		return
+	}
+	end := off + min(n, w.size-off)
 	for i := w.at(off); i < len(w.ext) && w.offs[i] < end; i++ {
 		e := &w.ext[i]
 		if e.Container.Kind != namespace.Object {
@@ -106,7 +109,7 @@ func (v *FS) readNode(ctx context.Context, n *node, p []byte, off int64, h how) 
 		w := v.content(n)
 		var err, stop error
 		total := len(p)
-		if off+int64(total) <= w.size {
+		if off <= w.size && int64(total) <= w.size-off { // not off+total, which may be more than an int64 holds
 			err = v.readView(ctx, w, p, off, h)
 		} else {
 			var front []byte
@@ -119,7 +122,7 @@ func (v *FS) readNode(ctx context.Context, n *node, p []byte, off int64, h how) 
 		switch {
 		case err == nil:
 			return total, stop
-		case errors.Is(err, ErrStale) && v.content(n) != w:
+		case errors.Is(err, ErrStale) && w.moved(v.content(n), off, total):
 			// Packed meanwhile, and the frame trimmed.
 		default:
 			return 0, err
@@ -136,7 +139,10 @@ func (v *FS) behind(n *node, p []byte, off int64) (w *view, front []byte, rest [
 	n.mu.Lock()
 	v.mu.Unlock()
 	defer n.mu.Unlock()
-	if end := off + int64(len(p)); end > n.size {
+	if w.size != n.base { // cannot be; but then bytes of p would be taken for the file's
+		return w, nil, nil, 0, fmt.Errorf("%w: the namespace has %d bytes of inode %d, %d are expected", ErrDamaged, w.size, n.ino, n.base)
+	}
+	if int64(len(p)) > n.size-off {
 		p, stop = p[:max(0, n.size-off)], io.EOF
 	}
 	end := off + int64(len(p))
@@ -155,6 +161,19 @@ func (v *FS) behind(n *node, p []byte, off int64) (w *view, front []byte, rest [
 		}
 	}
 	return w, p[:max(0, min(w.size, end)-off)], rest, len(p), stop
+}
+
+// moved reports whether now has the bytes [off, off+n), as far as w has them at all, somewhere else: only then is it worth while to
+// read again what was not where w says.
+func (w *view) moved(now *view, off int64, n int) bool {
+	end := min(off+int64(n), w.size)
+	for i := w.at(off); i < len(w.ext) && w.offs[i] < end; i++ {
+		j := now.at(w.offs[i])
+		if j >= len(now.ext) || now.offs[j] != w.offs[i] || now.ext[j] != w.ext[i] {
+			return true
+		}
+	}
+	return false
 }
 
 // at gives the index of the extent that holds the offset.

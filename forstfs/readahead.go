@@ -157,10 +157,13 @@ func (r *readahead) fetch(off, k int64, w *view) {
 	c := &chunk{off: off, data: make([]byte, k), ready: make(chan struct{})}
 	r.chunks = append(r.chunks, c)
 	ctx, v := r.ctx, r.f.v
-	v.wg.Go(func() {
+	if !v.spawn(func() {
 		defer close(c.ready)
 		c.err = v.readView(ctx, w, c.data, off, AccessSequential.how())
-	})
+	}) {
+		c.err = ErrClosed
+		close(c.ready)
+	}
 }
 
 var _ io.ReaderAt = (*File)(nil)

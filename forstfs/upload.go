@@ -82,14 +82,18 @@ func (b *budget) inUse() int64 {
 
 // reserve takes n bytes of the budget for a bulk file. When it is used up, the largest tail of any file goes to the store early,
 // so that many half-written files cannot block each other.
-func (v *FS) reserve(n int64) {
+func (v *FS) reserve(n int64) { v.reserveOf(v.budget, n) }
+
+func (v *FS) reserveOf(b *budget, n int64) {
 	for {
-		at, ok := v.budget.tryAt(n)
+		at, ok := b.tryAt(n)
 		if ok {
 			return
 		}
-		v.shed()
-		v.budget.wait(at)
+		if b == v.budget {
+			v.shed() // what the other budgets have given out is on its way already
+		}
+		b.wait(at)
 	}
 }
 
@@ -136,7 +140,7 @@ func (v *FS) upload(n *node, s *segment) {
 	s.state = segUploading
 	key, c := v.newObject(s.len)
 	ctx := driver.WithComponent(v.bg, n.component())
-	v.wg.Go(func() {
+	if !v.spawn(func() {
 		v.uploads <- struct{}{}
 		err := v.putObject(ctx, key, s.data)
 		<-v.uploads
@@ -145,22 +149,37 @@ func (v *FS) upload(n *node, s *segment) {
 		}
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		if err != nil {
-			n.err = fmt.Errorf("upload of %s: %w", key, err)
-			s.data, s.buf = nil, nil // not for reuse: a request that was given up may still read it
-		} else {
-			s.ext = namespace.Extent{Container: c, Len: s.len}
-			v.buffers.done(s.buf)
-			s.data, s.buf = nil, nil
-			s.state = segDurable
-			if n.drop {
-				v.gc.add(c)
-			}
+		v.uploaded(n, s, key, c, err)
+	}) {
+		v.uploaded(n, s, key, c, ErrClosed)
+	}
+}
+
+// uploaded takes the end of an upload. n.mu is held.
+func (v *FS) uploaded(n *node, s *segment, key string, c namespace.Container, err error) {
+	if err != nil {
+		n.err = fmt.Errorf("upload of %s: %w", key, storeErr(err))
+		s.data, s.buf = nil, nil // not for reuse: a request that was given up may still read it
+	} else {
+		s.ext = namespace.Extent{Container: c, Len: s.len}
+		v.buffers.done(s.buf)
+		s.data, s.buf = nil, nil
+		s.state = segDurable
+		if n.drop {
+			v.gc.add(c)
 		}
-		v.budget.release(s.charge)
-		s.charge = 0
-		n.cond.Broadcast()
-	})
+	}
+	v.budgetOf(n).release(s.charge)
+	s.charge = 0
+	n.cond.Broadcast()
+}
+
+// budgetOf is what bounds the bytes of a file on their way into objects. A log that has much to write without a sync does not wait for tables.
+func (v *FS) budgetOf(n *node) *budget {
+	if n.bulk {
+		return v.budget
+	}
+	return v.spillBudget
 }
 
 // newObject names a data object that never existed.
@@ -186,15 +205,18 @@ func (v *FS) putObject(ctx context.Context, key string, data []byte) error {
 	wait := 50 * time.Millisecond
 	for attempt := 1; ; attempt++ {
 		err := v.store.Put(ctx, key, data, driver.PutOptions{})
+		if err != nil && v.closed.Load() {
+			return ErrClosed // it was Close that ended the request
+		}
 		if err == nil || !retryable(err) || time.Now().Add(wait).After(deadline) {
 			return err
 		}
 		v.listen().Retrying("put "+key, attempt, err)
 		select {
+		case <-v.Failed(): // closed, too
+			return v.Err()
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-v.Failed():
-			return v.Err()
 		case <-time.After(wait):
 		}
 		wait = min(2*wait, 5*time.Second)

@@ -20,7 +20,8 @@ type FS struct {
 	caps       driver.Capabilities
 	id         [16]byte
 	readOnly   bool
-	objectSize int64
+	objectSize int64 // of the data objects of a file that is not very large
+	objectMost int64 // of any data object
 
 	journal  *journal.Journal // nil on a read-only volume
 	reader   *journal.Reader  // nil on a writable one
@@ -31,6 +32,7 @@ type FS struct {
 	ownCache bool
 
 	budget      *budget // bulk bytes in memory
+	spillBudget *budget // of other files, bytes that are too many for a frame
 	aheadBudget *budget // bytes read ahead
 	buffers     buffers
 	uploads     chan struct{} // uploads under way
@@ -49,7 +51,10 @@ type FS struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	closed atomic.Bool
-	never  chan struct{}
+
+	spawnMu sync.Mutex // taken last
+	ending  bool       // no goroutine may begin
+	never   chan struct{}
 }
 
 // Name is what messages call the volume.
@@ -77,7 +82,7 @@ func (v *FS) Err() error {
 	if v.readOnly {
 		return nil
 	}
-	return v.journal.Err()
+	return storeErr(v.journal.Err())
 }
 
 // Failed is closed when the volume has failed or was fenced.
@@ -112,7 +117,7 @@ func (v *FS) wait(ctx context.Context) error {
 	v.mu.Lock()
 	pos := v.journal.Position()
 	v.mu.Unlock()
-	return v.journal.Wait(ctx, pos)
+	return storeErr(v.journal.Wait(ctx, pos))
 }
 
 // queueLimit is how many bytes may wait for the journal before those who add to them wait, too.
@@ -193,19 +198,40 @@ func (v *FS) Close() error {
 		case err == nil:
 			v.gc.last()
 		case !errors.Is(err, ErrDropped):
-			errs = append(errs, err)
+			errs = append(errs, storeErr(err))
 		}
 		v.packer.mu.Unlock()
 	}
-	v.cancel()
-	v.budget.open()
-	v.aheadBudget.open()
-	v.wg.Wait()
+	v.end()
 	if v.ownCache {
 		errs = append(errs, v.cache.Close())
 	}
 	errs = append(errs, v.store.Close())
 	return errors.Join(errs...)
+}
+
+// spawn runs fn in a goroutine that Close waits for. It returns false, and runs nothing, once Close has come that far: handles may be used
+// beside Close and after it.
+func (v *FS) spawn(fn func()) bool {
+	v.spawnMu.Lock()
+	defer v.spawnMu.Unlock()
+	if v.ending {
+		return false
+	}
+	v.wg.Go(fn)
+	return true
+}
+
+// end stops everything in the background and waits for it.
+func (v *FS) end() {
+	v.spawnMu.Lock()
+	v.ending = true
+	v.spawnMu.Unlock()
+	v.cancel()
+	v.budget.open()
+	v.spillBudget.open()
+	v.aheadBudget.open()
+	v.wg.Wait()
 }
 
 func (v *FS) listen() EventListener {
