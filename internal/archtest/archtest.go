@@ -22,7 +22,7 @@ const module = "github.com/forst-go/forst"
 // import any floor. Entries are patterns of path.Match, relative to the module; "." is the root package.
 var floors = [][]string{
 	{"forstfs/driver", "internal/mutant"},
-	{"forstfs/mem", "forstfs/local", "forstfs/s3", "forstfs/hdfs", "forstfs/fault", "internal/meter"},
+	{"forstfs/mem", "forstfs/local", "forstfs/s3", "forstfs/hdfs", "forstfs/fault", "internal/meter", "cache/disk"},
 	{"cache"},
 	{"internal/namespace", "internal/journal", "internal/probe"},
 	{"forstfs"},
@@ -49,7 +49,7 @@ var rooms = []room{
 	{prefix: "github.com/hashicorp/golang-lru", shipped: []string{"cache", "forstfs"}},
 	{prefix: "github.com/klauspost/compress", shipped: []string{"internal/journal"}},
 	{prefix: "github.com/spf13/", shipped: []string{"cmd/*"}},
-	{prefix: "golang.org/x/", shipped: []string{"cache", "forstfs", "forstfs/*", "cmd/*", "internal/*"}},
+	{prefix: "golang.org/x/", shipped: []string{"cache", "cache/*", "forstfs", "forstfs/*", "cmd/*", "internal/*"}},
 	{prefix: "pgregory.net/rapid", shipped: []string{"conformance"}, tests: []string{"*", "*/*", "*/*/*"}},
 }
 
