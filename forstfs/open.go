@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/forst-go/forst/cache"
 	"github.com/forst-go/forst/forstfs/driver"
@@ -149,11 +150,13 @@ func (v *FS) create0(ctx context.Context) error {
 	case !errors.Is(err, ErrNoVolume):
 		return err
 	}
-	for info, err := range v.store.List(ctx, "", "") {
-		if err != nil {
-			return err
-		}
-		return fmt.Errorf("%w (the first is %q): choose an empty prefix, or remove them if nobody needs them", ErrForeign, info.Key)
+	switch key, born, err := v.stranger(ctx); {
+	case err != nil:
+		return err
+	case born:
+		return fmt.Errorf("%w: another process made it a moment ago", ErrExists)
+	case key != "":
+		return fmt.Errorf("%w (the first is %q): choose an empty prefix, or remove them if nobody needs them", ErrForeign, key)
 	}
 	if !v.o.SkipProbe {
 		if _, err := probe.Probe(driver.WithComponent(ctx, driver.CompProbe), v.store); err != nil {
@@ -164,16 +167,42 @@ func (v *FS) create0(ctx context.Context) error {
 	return err
 }
 
+// stranger looks for an object below a prefix that had no root a moment ago. What a probe left behind, or makes at this moment, is none; and when a
+// root is there by now, somebody has created the volume meanwhile: born.
+func (v *FS) stranger(ctx context.Context) (key string, born bool, err error) {
+	for info, err := range v.store.List(ctx, "", "") {
+		if err != nil {
+			return "", false, err
+		}
+		if !strings.HasPrefix(info.Key, probe.Folder) {
+			key = info.Key
+			break
+		}
+	}
+	if key == "" {
+		return "", false, nil
+	}
+	switch _, err := journal.ReadRoot(ctx, v.store); {
+	case err == nil:
+		return "", true, nil
+	case !errors.Is(err, ErrNoVolume):
+		return "", false, err
+	}
+	return key, false, nil
+}
+
 // explain tells an empty prefix from one that holds something else.
 func (v *FS) explain(ctx context.Context, err error) error {
 	if !errors.Is(err, ErrNoVolume) {
 		return err
 	}
-	for info, lerr := range v.store.List(ctx, "", "") {
-		if lerr != nil {
-			return errors.Join(err, lerr)
-		}
-		return fmt.Errorf("%w (the first is %q, the root object \"volume\" is missing): check the URL; nothing was changed", ErrForeign, info.Key)
+	switch key, born, lerr := v.stranger(ctx); {
+	case lerr != nil:
+		return errors.Join(err, lerr)
+	case born:
+		return fmt.Errorf("%w: another process is creating it at this moment; try again", ErrBusy)
+	case key != "":
+		return fmt.Errorf("%w (the first is %q, the root object \"volume\" is missing): check the URL; nothing was changed", ErrForeign, key)
 	}
 	return fmt.Errorf("%w: the prefix is empty: check the URL, or create the volume (forst create, or Options.Create: CreateIfMissing)", ErrNoVolume)
 }

@@ -22,6 +22,9 @@ import (
 // MaxRequests is the most calls that Probe makes, the cleaning up included.
 const MaxRequests = 12
 
+// Folder is the prefix of the scratch prefixes. What a probe that was killed left behind is below it.
+const Folder = "probe/"
+
 // ErrUnsafe is in the chain of the error for a store that breaks the contract.
 var ErrUnsafe = errors.New("the store is not safe for forst")
 
@@ -69,7 +72,7 @@ func Probe(ctx context.Context, s driver.Store) (Report, error) {
 	ctx = driver.WithComponent(ctx, driver.CompProbe)
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
-	p := &probe{s: s, Report: Report{Prefix: "probe/" + hex.EncodeToString(id[:]) + "/"}}
+	p := &probe{s: s, Report: Report{Prefix: Folder + hex.EncodeToString(id[:]) + "/"}}
 	p.a, p.b = p.Prefix+"a", p.Prefix+"b-2"
 	err := p.run(ctx)
 	if err != nil && !p.cleaned {
