@@ -5,6 +5,9 @@
 // refilled while somebody still copies from it, a short answer of the store taken for a block, a block of a coalesced
 // read stored under its neighbour's number, a fetch that brings a dropped object back, a flipped bit.
 //
+// A read looks into the memory tier, then into the disk tier if there is one (package disk), then into the store. What
+// is fetched or written through goes to both; what is found on disk moves up into memory at its second use.
+//
 // The memory tier is an arena outside the Go heap, cut into slots of one block each. The index is sharded; each shard
 // owns its slots and follows S3-FIFO: a small probationary queue, a main queue, and a ghost queue of the hashes of blocks
 // that left the small one unused. A scan passes through the small queue and leaves the main queue alone.
@@ -19,12 +22,15 @@ package cache
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"math/bits"
 	"sync"
 	"sync/atomic"
+
+	"github.com/forst-go/forst/cache/disk"
 )
 
 // Kinds of objects.
@@ -118,8 +124,9 @@ var ErrClosed = fmt.Errorf("block cache: %w", fs.ErrClosed)
 // Cache is a block cache. All methods may be called from many goroutines at once.
 type Cache struct {
 	o      Options
-	slots  *slots   // nil if the memory tier is off
-	shards []*shard // a power of two, or none
+	slots  *slots     // nil if the memory tier is off
+	shards []*shard   // a power of two, or none
+	disk   *disk.Tier // nil if there is no disk tier
 	tables [tableCount]table
 	serial atomic.Uint64
 
@@ -136,7 +143,8 @@ type Cache struct {
 	copying   func()    // tests only: called while a reader copies from a slot
 }
 
-// New makes a cache of its own memory. A nil o means the defaults. The caller must Close it.
+// New makes a cache of its own memory and opens its directory, if it has one: disk.ErrLocked means that somebody else
+// uses that. A nil o means the defaults. The caller must Close it.
 func New(o *Options) (*Cache, error) {
 	opts, err := o.complete()
 	if err != nil {
@@ -151,6 +159,11 @@ func New(o *Options) (*Cache, error) {
 		if err := c.makeShards(int(opts.Memory / int64(opts.BlockSize))); err != nil {
 			c.stop()
 			return nil, err
+		}
+	}
+	if opts.Disk.Dir != "" {
+		if c.disk, err = disk.Open(&opts.Disk); err != nil {
+			return nil, errors.Join(err, c.Close())
 		}
 	}
 	return c, nil
@@ -177,17 +190,19 @@ func (c *Cache) makeShards(blocks int) error {
 // off reports whether there is no memory tier.
 func (c *Cache) off() bool { return c.slots == nil }
 
-// blockHash is the ghost's name of a block; its upper bits choose the shard.
-func blockHash(o *object, block uint32) uint64 {
-	return mum(o.hash^uint64(block)*0x9e3779b97f4a7c15, 0xe7037ed1a0b428db^uint64(block))
+// blockHash is the ghost's name of a block, made of its object's hash; its upper bits choose the shard.
+func blockHash(object uint64, block uint32) uint64 {
+	return mum(object^uint64(block)*0x9e3779b97f4a7c15, 0xe7037ed1a0b428db^uint64(block))
 }
 
-func (c *Cache) shardOf(o *object, block uint32) *shard {
-	return c.shards[blockHash(o, block)>>32&uint64(len(c.shards)-1)]
+func (c *Cache) shardOf(o *object, block uint32) *shard { return c.shardAt(blockHash(o.hash, block)) }
+
+func (c *Cache) shardAt(blockHash uint64) *shard {
+	return c.shards[blockHash>>32&uint64(len(c.shards)-1)]
 }
 
-// Close ends all fetches, waits for their goroutines and for reads that still copy, and gives the memory back. Readers
-// that wait get ErrClosed. Close may be called more than once.
+// Close ends all fetches, waits for their goroutines and for reads that still copy, gives the memory back and leaves the
+// directory warm for the next New. Readers that wait get ErrClosed. Close may be called more than once.
 func (c *Cache) Close() error {
 	c.closeOnce.Do(func() {
 		c.closed.Store(true)
@@ -206,8 +221,11 @@ func (c *Cache) Close() error {
 			clear(c.tables[i].objects)
 			c.tables[i].mu.Unlock()
 		}
+		if c.disk != nil {
+			c.closeErr = c.disk.Close()
+		}
 		if c.slots != nil {
-			c.closeErr = c.slots.arena.free()
+			c.closeErr = errors.Join(c.closeErr, c.slots.arena.free())
 		}
 	})
 	return c.closeErr

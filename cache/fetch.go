@@ -1,6 +1,10 @@
 package cache
 
-import "context"
+import (
+	"context"
+
+	"github.com/forst-go/forst/cache/disk"
+)
 
 // widen decides what a flight fetches besides the blocks that are wanted: behind a random miss, while the cache has room,
 // up to FetchSize; before the miss of a file's tail up to TailSize. It stops at blocks that are cached or under way.
@@ -26,8 +30,11 @@ func (c *Cache) widen(o *object, want span, h Hint, first, last bool) (get span,
 	return get, get != want
 }
 
-// roomy reports whether at least an eighth of the slots is free.
+// roomy reports whether at least an eighth of the larger tier is free.
 func (c *Cache) roomy() bool {
+	if c.disk != nil {
+		return c.disk.Room()
+	}
 	all := int64(len(c.slots.info))
 	return all-c.slots.used.Load() >= max(all/8, 1)
 }
@@ -35,7 +42,8 @@ func (c *Cache) roomy() bool {
 // absent reports whether the block at pos is neither cached nor under way.
 func (c *Cache) absent(o *object, pos int64) bool {
 	block := uint32(pos / int64(c.o.BlockSize))
-	return o.flightOf(pos) == nil && !c.shardOf(o, block).has(key{o.serial, block})
+	return o.flightOf(pos) == nil && !c.shardOf(o, block).has(key{o.serial, block}) &&
+		(c.disk == nil || !c.disk.Has(disk.ID(o.id), block))
 }
 
 // Prefetch begins to fetch what is not cached of the bytes [off, off+n) and returns at once; n < 0 means up to the
@@ -107,6 +115,7 @@ func (c *Cache) Insert(id ID, size int64, off int64, data []byte, reason Reason)
 			return
 		}
 		c.m.store(reason.index(), c.store(o, uint32(off/bs), data[:n]))
+		c.toDisk(o, uint32(off/bs), data[:n])
 		off, data = off+int64(n), data[n:]
 	}
 }

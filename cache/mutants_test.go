@@ -11,7 +11,17 @@ import (
 
 // TestMutants plants each bug and demands that its check finds it.
 func TestMutants(t *testing.T) {
+	type check struct {
+		name, mutant string
+		run          func() error
+	}
+	dir := t.TempDir()
+	all := []check{{"a dropped object does not return through the disk tier", "cache/disk-offer-unchecked",
+		func() error { return checkDropDuringFetchOnDisk(dir) }}}
 	for _, k := range checks {
+		all = append(all, check(k))
+	}
+	for _, k := range all {
 		t.Run(k.mutant, func(t *testing.T) {
 			defer mutant.Activate(mutant.ID(k.mutant))()
 			synctest.Test(t, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/forst-go/forst/cache/disk"
 	"github.com/forst-go/forst/internal/mutant"
 )
 
@@ -119,8 +120,15 @@ func (c *Cache) settle(ev *evictions) {
 
 // Drop removes all blocks of an object at once: reads that begin after Drop has returned find none of them, and a fetch
 // that is still under way does not bring them back (it serves those who wait for it). Dropping an object that the cache
-// does not know costs one look-up.
+// does not know costs one look-up in each tier.
 func (c *Cache) Drop(id ID) {
+	c.dropMemory(id)
+	if c.disk != nil { // second: whoever writes to the disk tier looks afterwards whether its object was dropped
+		c.disk.Drop(disk.ID(id))
+	}
+}
+
+func (c *Cache) dropMemory(id ID) {
 	t := c.tableOf(id.hash())
 	t.mu.RLock()
 	o := t.objects[id]

@@ -1,6 +1,11 @@
 package cache
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/forst-go/forst/cache/disk"
+)
 
 // Options are the settings of a cache. The zero value means the defaults.
 type Options struct {
@@ -13,7 +18,7 @@ type Options struct {
 	BlockSize int
 
 	// FetchSize is how much a random miss may fetch in one GET in bytes, beginning at the missing block, while at least
-	// an eighth of the cache is empty: the bandwidth-delay product of the store. The reader does not wait for the rest.
+	// an eighth of the cache (of its disk tier, if it has one) is empty: the bandwidth-delay product of the store. The reader does not wait for the rest.
 	// 0 means 2 MiB (24 ms at 90 MB/s); a negative number means that only the wanted blocks are ever fetched, as is the
 	// case in a full cache.
 	FetchSize int64
@@ -25,6 +30,10 @@ type Options struct {
 	// Background is the number of fetches that may go on without a waiting reader: prefetches, the rest of a random
 	// miss's range, and fetches whose reader has given up. 0 means 16.
 	Background int
+
+	// Disk is the disk tier; an empty Disk.Dir means none. Its block size is that of the cache. It needs a memory tier,
+	// which may be small.
+	Disk disk.Options
 
 	// SkipVerify leaves out the checksum over the pages that a hit returns. The checksums are still computed when a
 	// block is stored.
@@ -67,6 +76,10 @@ func (o *Options) complete() (Options, error) {
 		return c, fmt.Errorf("block cache: %d bytes of memory for blocks of %d bytes: give at least %d, or a negative number for none",
 			c.Memory, c.BlockSize, minShard*int64(c.BlockSize))
 	}
+	if c.Disk.Dir != "" && c.Memory < 0 {
+		return c, errors.New("block cache: a disk tier needs a memory tier: give it some memory")
+	}
+	c.Disk.BlockSize = c.BlockSize
 	if c.FetchSize == 0 {
 		c.FetchSize = defaultFetch
 	}

@@ -26,11 +26,9 @@ func (c *Cache) ReadAt(ctx context.Context, obj *Object, p []byte, off int64, h 
 	}
 	n := 0
 	if !c.off() {
-		if o := c.find(&obj.ID); o != nil {
-			var blocks int64
-			n, blocks = c.copyBlocks(o, p, off, h)
-			c.m.hit(reason, blocks, n)
-		}
+		var t tally
+		n = c.copyBlocks(c.find(&obj.ID), &obj.ID, obj.Size, p, off, h, &t)
+		c.m.hit(reason, &t)
 		if n == len(p) {
 			return n, nil
 		}
@@ -43,8 +41,8 @@ func (c *Cache) ReadAt(ctx context.Context, obj *Object, p []byte, off int64, h 
 	return len(p), nil
 }
 
-// Lookup is ReadAt from memory only: it fills p and reports true, or it reports false and leaves p undefined. It never
-// allocates and never blocks on a store.
+// Lookup is ReadAt from the memory tier only: it fills p and reports true, or it reports false and leaves p undefined. It
+// never allocates and never waits for a disk or a store.
 func (c *Cache) Lookup(id ID, p []byte, off int64) bool {
 	return c.LookupFor(id, p, off, Random, ReasonRead)
 }
@@ -54,8 +52,18 @@ func (c *Cache) Lookup(id ID, p []byte, off int64) bool {
 func (c *Cache) LookupFor(id ID, p []byte, off int64, h Hint, reason Reason) bool {
 	o := c.find(&id)
 	if o != nil && off >= 0 && int64(len(p)) <= o.size-off {
-		if n, blocks := c.copyBlocks(o, p, off, h); n == len(p) {
-			c.m.hit(reason, blocks, n)
+		var t tally
+		n := 0
+		for n < len(p) {
+			k := c.copyBlock(o, p[n:], off+int64(n), h != Sequential)
+			if k == 0 {
+				break
+			}
+			n += k
+			t.add(false, k)
+		}
+		if n == len(p) {
+			c.m.hit(reason, &t)
 			return true
 		}
 	}
@@ -63,17 +71,43 @@ func (c *Cache) LookupFor(id ID, p []byte, off int64, h Hint, reason Reason) boo
 	return false
 }
 
-// copyBlocks copies cached blocks to p until the first that is missing.
-func (c *Cache) copyBlocks(o *object, p []byte, off int64, h Hint) (n int, blocks int64) {
+// tally counts what one read found.
+type tally struct{ blocks, bytes, diskBlocks, diskBytes int64 }
+
+func (t *tally) add(fromDisk bool, n int) {
+	if fromDisk {
+		t.diskBlocks++
+		t.diskBytes += int64(n)
+	} else {
+		t.blocks++
+		t.bytes += int64(n)
+	}
+}
+
+// copyBlocks copies cached blocks to p until the first that is missing. o may be nil.
+func (c *Cache) copyBlocks(o *object, id *ID, size int64, p []byte, off int64, h Hint, t *tally) (n int) {
 	for n < len(p) {
-		k := c.copyBlock(o, p[n:], off+int64(n), h != Sequential)
+		k, fromDisk := c.found(o, id, size, p[n:], off+int64(n), h)
 		if k == 0 {
 			break
 		}
 		n += k
-		blocks++
+		t.add(fromDisk, k)
 	}
-	return n, blocks
+	return n
+}
+
+// found copies from the block of position off, wherever it is cached; 0 means nowhere.
+func (c *Cache) found(o *object, id *ID, size int64, p []byte, off int64, h Hint) (n int, fromDisk bool) {
+	if o != nil {
+		if n := c.copyBlock(o, p, off, h != Sequential); n > 0 {
+			return n, false
+		}
+	}
+	if c.disk == nil {
+		return 0, false
+	}
+	return c.copyDisk(id, size, p, off, h), true
 }
 
 // copyBlock copies from the cached block of position off to p, up to the end of either, and returns the number of bytes;
@@ -115,10 +149,15 @@ func (c *Cache) copyBlock(o *object, p []byte, off int64, touch bool) int {
 	return n
 }
 
-func (m *counters) hit(r Reason, blocks int64, bytes int) {
-	if blocks > 0 {
-		m.reasons[r.index()].hits.Add(blocks)
-		m.reasons[r.index()].hitBytes.Add(int64(bytes))
+func (m *counters) hit(r Reason, t *tally) {
+	c := &m.reasons[r.index()]
+	if t.blocks > 0 {
+		c.hits.Add(t.blocks)
+		c.hitBytes.Add(t.bytes)
+	}
+	if t.diskBlocks > 0 {
+		c.diskHits.Add(t.diskBlocks)
+		c.diskHitBytes.Add(t.diskBytes)
 	}
 }
 
@@ -178,12 +217,13 @@ func (r *read) fill(ctx context.Context, pos int64) error {
 func (r *read) scan(pos int64) {
 	c, bs, end := r.c, int64(r.c.o.BlockSize), r.off+int64(len(r.p))
 	o := c.find(&r.obj.ID)
-	var hits, missed int64
-	hitBytes := 0
-	for pos < end {
-		if o != nil {
-			if n := c.copyBlock(o, r.p[pos-r.off:], pos, r.hint != Sequential); n > 0 {
-				hits, hitBytes, pos = hits+1, hitBytes+n, pos+int64(n)
+	var t tally
+	var missed int64
+	for first := true; pos < end; first = false {
+		if !first { // the first is known to be missing
+			if n, fromDisk := c.found(o, &r.obj.ID, r.obj.Size, r.p[pos-r.off:], pos, r.hint); n > 0 {
+				t.add(fromDisk, n)
+				pos += int64(n)
 				continue
 			}
 		}
@@ -197,7 +237,7 @@ func (r *read) scan(pos int64) {
 		missed += next - pos
 		pos = next
 	}
-	c.m.hit(r.reason, hits, hitBytes)
+	c.m.hit(r.reason, &t)
 	c.m.miss(r.reason, r.blocks, missed)
 }
 

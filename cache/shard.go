@@ -101,6 +101,17 @@ func (sh *shard) toFree(slot uint32) {
 	}
 }
 
+// seen remembers the hash of a block that is not here, and reports whether it was remembered already.
+func (sh *shard) seen(h uint64) bool {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.ghost.Contains(h) {
+		return true
+	}
+	sh.ghost.Add(h, struct{}{})
+	return false
+}
+
 // has reports whether the block is in the index.
 func (sh *shard) has(k key) bool {
 	sh.mu.RLock()
@@ -153,7 +164,7 @@ func (sh *shard) deref(slot uint32) {
 // when the object was dropped or has the block already.
 func (sh *shard) publish(o *object, block uint32, slot uint32, size int) bool {
 	k := key{o.serial, block}
-	h := blockHash(o, block)
+	h := blockHash(o.hash, block)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	have := sh.small.Contains(k) || sh.main.Contains(k)
@@ -184,7 +195,7 @@ func (sh *shard) evict(ev *evictions) bool {
 				sh.main.Add(k, slot)
 				continue
 			}
-			sh.ghost.Add(blockHash(info.owner, k.block), struct{}{})
+			sh.ghost.Add(blockHash(info.owner.hash, k.block), struct{}{})
 			sh.drop(slot, ev)
 			return true
 		}

@@ -115,6 +115,21 @@ func (t *Tier) Has(id ID, block uint32) bool {
 	return o != nil && int(block) < len(o.slots) && o.slots[block] != 0 && !t.health.down.Load()
 }
 
+// Room reports whether at least an eighth of the cache is free, or can be had by growing.
+func (t *Tier) Room() bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	segments := t.limit
+	if t.health.down.Load() || t.closed {
+		return false
+	}
+	if time.Now().Before(t.growAfter) {
+		segments = len(t.segments)
+	}
+	all := segments * t.perSegment
+	return all > 0 && all-t.small.len-t.main.len >= all/8
+}
+
 // Get fills p with the bytes of a block from lo on and reports true, or reports false and leaves p undefined. A block
 // that fails its checksums is removed.
 func (t *Tier) Get(id ID, block uint32, lo int, p []byte) bool {

@@ -254,6 +254,23 @@ func TestWarmAfterRestart(t *testing.T) {
 	}
 }
 
+// What waits for its write when the cache is closed is written.
+func TestCloseWritesWhatWaits(t *testing.T) {
+	dir := t.TempDir()
+	c, err := Open(testOptions(dir, 64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Put(testID(1), objectSize(1), 0, blockOf(1, 0))
+	c.Put(testID(1), objectSize(1), 1, blockOf(1, 1))
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if m := openTier(t, testOptions(dir, 64)).Metrics(); m.Loaded != 2 {
+		t.Errorf("%d blocks after a restart, want 2", m.Loaded)
+	}
+}
+
 // A crash at any write leaves a directory that opens, and nothing wrong in it.
 func TestCrashAtEveryWrite(t *testing.T) {
 	var full int

@@ -118,7 +118,7 @@ func (t *Tier) grow() {
 	defer t.growing.Unlock()
 	t.mu.RLock()
 	n := len(t.segments)
-	want := len(t.free) == 0 && n < t.limit && !t.closed
+	want := len(t.free) == 0 && n < t.limit
 	t.mu.RUnlock()
 	if !want {
 		return

@@ -1,0 +1,70 @@
+package cache
+
+import (
+	"github.com/forst-go/forst/cache/disk"
+	"github.com/forst-go/forst/internal/mutant"
+)
+
+// copyDisk copies from the block of position off in the disk tier to p, up to the end of either, and returns the number
+// of bytes; 0 means that the block is not there. At the second use within the memory of the ghost queue the block moves
+// up into the memory tier; a sequential read moves nothing.
+func (c *Cache) copyDisk(id *ID, size int64, p []byte, off int64, h Hint) int {
+	bs := int64(c.o.BlockSize)
+	block := uint32(off / bs)
+	lo := int(off % bs)
+	n := min(len(p), int(min(bs, size-int64(block)*bs))-lo)
+	if h != Sequential && c.disk.Has(disk.ID(*id), block) {
+		hash := blockHash(id.hash(), block)
+		if c.shardAt(hash).seen(hash) && c.promote(id, size, block, lo, p[:n]) {
+			return n
+		}
+	}
+	if !c.disk.Get(disk.ID(*id), block, lo, p[:n]) {
+		return 0
+	}
+	return n
+}
+
+// promote reads a whole block from disk into memory and copies p from there.
+func (c *Cache) promote(id *ID, size int64, block uint32, lo int, p []byte) bool {
+	o := c.hold(id, size)
+	if o == nil {
+		return false
+	}
+	defer c.letGo(o)
+	sh := c.shardOf(o, block)
+	var ev evictions
+	slot, ok := sh.reserve(&ev)
+	c.settle(&ev)
+	if !ok {
+		return false
+	}
+	whole := int(min(int64(c.o.BlockSize), size-int64(block)*int64(c.o.BlockSize)))
+	buf := c.slots.bytes(slot)[:whole]
+	if !c.disk.Get(disk.ID(*id), block, 0, buf) {
+		sh.cancel(slot)
+		return false
+	}
+	copy(p, buf[lo:])
+	c.slots.seal(slot, whole)
+	if sh.publish(o, block, slot, whole) {
+		c.m.promoted.Add(1)
+	}
+	return true
+}
+
+// toDisk offers a block to the disk tier. If its object is being dropped meanwhile, either Drop comes after the offer and
+// takes it back, or the offer comes after Drop's mark, which is seen here.
+func (c *Cache) toDisk(o *object, block uint32, data []byte) {
+	if mutant.On("cache/disk-offer-unchecked") {
+		c.disk.Put(disk.ID(o.id), o.size, block, data)
+		return
+	}
+	if c.disk == nil || o.dropped.Load() || c.disk.Has(disk.ID(o.id), block) {
+		return
+	}
+	c.disk.Put(disk.ID(o.id), o.size, block, data)
+	if o.dropped.Load() {
+		c.disk.Drop(disk.ID(o.id))
+	}
+}
