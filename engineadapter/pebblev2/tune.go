@@ -43,7 +43,7 @@ const (
 	TunedL0StopWritesThreshold = 40
 
 	// TunedLBaseMaxBytes is as much as L0 holds when its compaction starts: 4 memtables. A smaller base level would be rewritten for
-	// each of them.
+	// each of them; a larger one, for an L0 of smaller memtables, again and again by each compaction of L0. So 4 smaller memtables give less, but 16 MiB.
 	TunedLBaseMaxBytes = 256 << 20
 
 	// TunedBlockSize and TunedIndexBlockSize: a block is what one read of the volume asks for. 32 KiB is 8 times fewer requests and entries in
@@ -98,7 +98,7 @@ func Tune(o *pebble.Options) *pebble.Options {
 	set(&o.MaxOpenFiles, TunedMaxOpenFiles)
 	set(&o.L0CompactionThreshold, TunedL0CompactionThreshold)
 	set(&o.L0StopWritesThreshold, max(TunedL0StopWritesThreshold, 2*o.L0CompactionThreshold))
-	set(&o.LBaseMaxBytes, TunedLBaseMaxBytes)
+	set(&o.LBaseMaxBytes, int64(min(TunedLBaseMaxBytes, max(4*o.MemTableSize, 16<<20))))
 	set(&o.Experimental.ReadSamplingMultiplier, -1)
 
 	// The sizes of levels follow from the level above where they are not set, so a caller who has set one of them has said what the
