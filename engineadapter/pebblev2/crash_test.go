@@ -35,7 +35,7 @@ func TestEveryCrashPoint(t *testing.T) {
 			points := w.record(seed)
 			sample := len(points)
 			if !nightly() {
-				sample = 150
+				sample = 60
 			}
 			rand.New(rand.NewPCG(3, seed)).Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
 			w.check(points[:min(sample, len(points))])
