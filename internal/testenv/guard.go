@@ -22,7 +22,17 @@ while read -r cmd; do
   case $cmd in
   run)  "$@" >>"$dir/server.log" 2>&1 </dev/null & pid=$!; echo "$pid" ;;
   kill) [ -n "$pid" ] && kill -9 "$pid" && wait "$pid" 2>/dev/null; pid=; echo gone ;;
-  stop) kill -STOP "$pid"; echo stopped ;;
+  stop)
+    kill -STOP "$pid"
+    # The signal is only sent. A thread that runs on may still answer a request, so wait until each has stopped.
+    running=1
+    while [ -n "$running" ] && [ -d "/proc/$pid/task" ]; do
+      running=
+      for stat in /proc/"$pid"/task/*/stat; do
+        read -r _ _ state _ <"$stat" && [ "$state" != T ] && running=1
+      done
+    done 2>/dev/null
+    echo stopped ;;
   cont) kill -CONT "$pid"; echo running ;;
   esac
 done

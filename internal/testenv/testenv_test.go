@@ -139,6 +139,13 @@ func TestServerKeepsItsData(t *testing.T) {
 	if !s.Alive() {
 		t.Error("a started server is not alive")
 	}
+	s.Pause(t)
+	for _, stat := range threads(t, s.m.pid) {
+		if f := strings.Fields(stat); len(f) > 2 && f[2] != "T" {
+			t.Errorf("a thread of a paused server is not stopped: %s", stat)
+		}
+	}
+	s.Resume(t)
 	before := s.Endpoint
 	s.Kill(t)
 	if s.Alive() {
@@ -151,6 +158,24 @@ func TestServerKeepsItsData(t *testing.T) {
 	if !bucketExists(t, s, bucket) {
 		t.Error("the bucket is gone")
 	}
+}
+
+// threads returns what Linux says of each thread of a process.
+func threads(t *testing.T, pid int) []string {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, string(b))
+	}
+	return all
 }
 
 // TestRun: the command gets the servers and its exit status comes back; a failing command leaves nothing behind.
