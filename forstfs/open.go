@@ -87,7 +87,7 @@ func newFS(store driver.Store, o *Options, readOnly bool) (*FS, error) {
 	v.machine = &machine{v: v, acked: namespace.New()}
 	v.live = v.machine.acked
 	v.gc = &collector{v: v, wake: make(chan struct{}, 1)}
-	v.packer = &packer{v: v, wake: make(chan struct{}, 1)}
+	v.packer = &packer{v: v, wake: make(chan struct{}, 1), busy: make(chan struct{}, 1)}
 	v.packer.ctx, v.packer.stop = context.WithCancel(v.bg)
 	if v.cache = v.o.Cache; v.cache == nil {
 		c, err := cache.New(&cache.Options{Memory: v.o.CacheBytes})
@@ -159,8 +159,11 @@ func (v *FS) create0(ctx context.Context) error {
 		return fmt.Errorf("%w (the first is %q): choose an empty prefix, or remove them if nobody needs them", ErrForeign, key)
 	}
 	if !v.o.SkipProbe {
-		if _, err := probe.Probe(driver.WithComponent(ctx, driver.CompProbe), v.store); err != nil {
+		switch _, err := probe.Probe(driver.WithComponent(ctx, driver.CompProbe), v.store); {
+		case errors.Is(err, probe.ErrUnsafe):
 			return fmt.Errorf("%w: %w", ErrUnsafeStore, err)
+		case err != nil: // says nothing about the store's contract
+			return fmt.Errorf("probe the store before a volume is made in it: %w", storeErr(err))
 		}
 	}
 	_, err := journal.CreateRoot(ctx, v.store, journal.RootOptions{Nonce: v.o.Nonce, Created: v.o.Clock()})

@@ -3,7 +3,6 @@ package forstfs
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/forst-go/forst/forstfs/driver"
@@ -21,10 +20,22 @@ const (
 type packer struct {
 	v    *FS
 	wake chan struct{}
-	mu   sync.Mutex // one at a time
+	busy chan struct{} // capacity 1: held by the one of Checkpoint, Drop and Close that runs
 	ctx  context.Context
 	stop context.CancelFunc // an image that Close interrupts is begun again by the next owner
 }
+
+// lock waits until nobody else packs, or for the end of ctx.
+func (p *packer) lock(ctx context.Context) error {
+	select {
+	case p.busy <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p *packer) unlock() { <-p.busy }
 
 // poke is called after each acknowledged frame.
 func (p *packer) poke() {
@@ -103,8 +114,10 @@ func (v *FS) Checkpoint(ctx context.Context) error {
 }
 
 func (v *FS) checkpoint(ctx context.Context) (info journal.ImageInfo, err error) {
-	v.packer.mu.Lock()
-	defer v.packer.mu.Unlock()
+	if err := v.packer.lock(ctx); err != nil {
+		return info, err
+	}
+	defer v.packer.unlock()
 	if err := v.Sync(ctx); err != nil {
 		return info, err
 	}

@@ -147,8 +147,10 @@ func (v *FS) Drop(ctx context.Context) error {
 	if err := v.writable(); err != nil {
 		return err
 	}
-	v.packer.mu.Lock()
-	defer v.packer.mu.Unlock()
+	if err := v.packer.lock(ctx); err != nil {
+		return err
+	}
+	defer v.packer.unlock()
 	ctx = driver.WithComponent(ctx, driver.CompGC)
 	if err := v.journal.Drop(ctx); err != nil {
 		return fmt.Errorf("drop: %w", err)
@@ -185,9 +187,12 @@ func (v *FS) Close() error {
 	} else {
 		v.packer.stop()
 		v.packer.last()
-		v.packer.mu.Lock()
-		if v.closed.Swap(true) {
-			v.packer.mu.Unlock()
+		_ = v.packer.lock(context.Background())
+		v.mu.Lock() // whoever puts an operation on names into the order after this is told that the volume is closed
+		again := v.closed.Swap(true)
+		v.mu.Unlock()
+		if again {
+			v.packer.unlock()
 			return ErrClosed
 		}
 		err := v.journal.Err()
@@ -200,7 +205,7 @@ func (v *FS) Close() error {
 		case !errors.Is(err, ErrDropped):
 			errs = append(errs, storeErr(err))
 		}
-		v.packer.mu.Unlock()
+		v.packer.unlock()
 	}
 	v.end()
 	if v.ownCache {
