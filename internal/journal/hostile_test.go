@@ -30,6 +30,7 @@ type world struct {
 	acked   map[string]bool // operations
 	history []string        // the longest state that an owner has acknowledged something on top of
 	hurt    bool            // an image was damaged
+	deleted map[string]bool // keys whose DELETE has landed; what is there all the same is a late copy
 	dropped bool            // an acknowledged drop
 }
 
@@ -38,6 +39,13 @@ func (w *world) fail(format string, args ...any) {
 	defer w.mu.Unlock()
 	if w.broken == nil {
 		w.broken = fmt.Errorf(format, args...)
+	}
+}
+
+// trace prints what lands, with -sim.trace.
+func (w *world) trace(format string, args ...any) {
+	if *simTrace {
+		fmt.Printf(time.Now().Format("04:05.000")+" "+format+"\n", args...)
 	}
 }
 
@@ -66,6 +74,7 @@ func (w *world) later(d time.Duration, f func()) {
 // land carries out a PUT.
 func (w *world) land(key string, data []byte, o driver.PutOptions) error {
 	err := w.store.Put(context.Background(), key, data, o)
+	w.trace("put %s: %v", key, err)
 	if err == nil {
 		if _, isFrame := ParseFrameKey(key); isFrame {
 			f, _ := DecodeFrame(data)
@@ -202,7 +211,15 @@ func (h *hostile) Put(ctx context.Context, key string, data []byte, o driver.Put
 }
 
 func (h *hostile) Delete(ctx context.Context, keys []string) error {
-	return h.luck("delete", keys[0]).change(ctx, "delete", keys[0], func() error { return h.w.store.Delete(context.Background(), keys) })
+	return h.luck("delete", keys[0]).change(ctx, "delete", keys[0], func() error {
+		h.w.trace("%s deletes %v", h.name, keys)
+		h.w.mu.Lock()
+		for _, key := range keys {
+			h.w.deleted[key] = true
+		}
+		h.w.mu.Unlock()
+		return h.w.store.Delete(context.Background(), keys)
+	})
 }
 
 func (h *luck) look(ctx context.Context, op, key string) error {

@@ -21,6 +21,7 @@ import (
 var (
 	simSchedules = flag.Int("sim.schedules", 30, "schedules of the simulation")
 	simSeed      = flag.Uint64("sim.seed", 0, "run only the schedule of this seed")
+	simTrace     = flag.Bool("sim.trace", false, "print what lands in the store")
 )
 
 // TestSimulation lets writers, readers, openers and a damager loose on one volume over a hostile store, in virtual time, and
@@ -90,7 +91,7 @@ type sim struct {
 
 func simulate(t *testing.T, seed uint64) (stats simStats, err error) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &sim{seed: seed, world: &world{store: mem.New(nil), end: make(chan struct{}), content: map[string][]byte{}, acked: map[string]bool{}}}
+		s := &sim{seed: seed, world: &world{store: mem.New(nil), end: make(chan struct{}), content: map[string][]byte{}, acked: map[string]bool{}, deleted: map[string]bool{}}}
 		rng := rand.New(rand.NewPCG(seed, 0))
 		if _, err := CreateRoot(t.Context(), s.store, RootOptions{Volume: VolumeID{1}, Run: 1 + rng.IntN(4)}); err != nil {
 			t.Fatal(err)
@@ -393,6 +394,7 @@ func (s *sim) check() {
 			return // maybe not acknowledged yet
 		}
 		if err != nil {
+			s.trace("recovery fails: %v; there are %v", err, images)
 			s.fail("recovery (skip %d): %w", skip, err)
 			return
 		}
@@ -425,19 +427,27 @@ func (s *sim) damager(ctx context.Context) {
 			return
 		}
 		images, _ := listImages(ctx, s.store)
-		sound := 0
+		var sound []string
+		damaged := false
 		for _, k := range images {
-			if _, _, err := readImage(ctx, s.store, Root{Volume: VolumeID{1}}, k); err == nil {
-				sound++
+			s.mu.Lock()
+			late := s.deleted[k.key]
+			s.mu.Unlock()
+			im, _, err := readImage(ctx, s.store, Root{Volume: VolumeID{1}}, k)
+			damaged = damaged || err != nil
+			if err == nil && !late && !im.Dropped { // the last image of a dropped volume is alone, a late copy is no refuge
+				sound = append(sound, k.key)
 			}
 		}
-		if sound < 2 || sound < len(images) {
+		if len(sound) < 2 || damaged {
 			continue
 		}
 		s.mu.Lock()
 		s.hurt = true
 		s.mu.Unlock()
-		s.store.Put(ctx, images[rng.IntN(2)].key, []byte("damaged"), driver.PutOptions{})
+		key := sound[rng.IntN(2)]
+		s.trace("damage %s", key)
+		s.store.Put(ctx, key, []byte("damaged"), driver.PutOptions{})
 	}
 }
 
