@@ -46,7 +46,8 @@ type Config struct {
 	// behind bulk transfers; default 8.
 	JournalConnections int
 
-	// RetryTimeout ends the retries of one call; default 60 s. The time to move the call's own bytes at MinBandwidth comes on top.
+	// RetryTimeout ends the retries of one call; default 60 s. The time to move the call's own bytes at MinBandwidth comes on top,
+	// and an attempt that began in time may take AttemptTimeout.
 	RetryTimeout time.Duration
 	// AttemptTimeout is how long one attempt may go without an answer, before the time for its bytes; default 5 s; it doubles
 	// with each attempt up to eight times that. It is also how long a body may stall.
