@@ -45,8 +45,9 @@ type dirState struct {
 
 // landing is one or more Puts of one key between becoming visible and becoming durable.
 type landing struct {
-	n    int
-	done chan struct{}
+	n       int
+	waiting int // readers
+	done    chan struct{}
 }
 
 // process is the only global: locks belong to the process, so handles that know nothing of each other must find the
@@ -294,6 +295,9 @@ func (s *Store) settle(key string) error {
 func (d *disk) await(key string) {
 	d.mu.Lock()
 	l := d.landings[key]
+	if l != nil {
+		l.waiting++
+	}
 	d.mu.Unlock()
 	if l != nil {
 		<-l.done

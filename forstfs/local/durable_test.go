@@ -6,11 +6,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/forst-go/forst/forstfs/driver"
 )
@@ -123,6 +125,23 @@ func TestWhatAnEarlierProcessLeftIsSyncedBeforeItIsSeen(t *testing.T) {
 	}
 }
 
+// TestNothingIsKnownAfterTheLockWasAway: between two writers of this process another process may have been there.
+func TestNothingIsKnownAfterTheLockWasAway(t *testing.T) {
+	dir := t.TempDir()
+	_ = open(t, dir, &Options{ReadOnly: true}) // keeps the process's state of the directory alive
+	w := open(t, dir, nil)
+	mustPut(t, w, "d/key", "x")
+	w.Close()
+	w = open(t, dir, nil)
+	_, before := w.Syncs()
+	if _, err := w.Stat(t.Context(), "d/key"); err != nil {
+		t.Fatal(err)
+	}
+	if _, after := w.Syncs(); after-before != 2 {
+		t.Errorf("%d directory syncs before what may be another's is seen, want 2", after-before)
+	}
+}
+
 // TestPutOrder: the bytes are synced before the name exists, the name before Put returns, a new directory's own name too.
 func TestPutOrder(t *testing.T) {
 	s := open(t, t.TempDir(), nil)
@@ -171,11 +190,13 @@ func TestNobodySeesWhatIsNotDurable(t *testing.T) {
 		}
 		var wg sync.WaitGroup
 		wg.Go(func() {
+			defer once.Do(func() { close(linked) })
 			if err := s.putString(t, "d/key", "bytes"); (err != nil) != failing {
 				t.Errorf("Put: %v", err)
 			}
 		})
 		<-linked
+		var answered atomic.Int32
 		for name, f := range map[string]func() error{
 			"get":    func() error { _, err := driver.ReadAll(t.Context(), s, "d/key"); return err },
 			"stat":   func() error { _, err := s.Stat(t.Context(), "d/key"); return err },
@@ -188,6 +209,7 @@ func TestNobodySeesWhatIsNotDurable(t *testing.T) {
 				if !failing && !durable.Load() {
 					t.Errorf("%s answers before the object is durable", name)
 				}
+				answered.Add(1)
 				kind := driver.KindOf(err)
 				if failing && (err == nil || kind != driver.KindOther || !strings.Contains(err.Error(), "start the process anew")) {
 					t.Errorf("%s after a failed sync: %v", name, err)
@@ -196,6 +218,23 @@ func TestNobodySeesWhatIsNotDurable(t *testing.T) {
 					t.Errorf("%s: %v", name, err)
 				}
 			})
+		}
+		// All five wait, or have given a hasty answer.
+		limit := time.Now().Add(20 * time.Second) // so that a broken store ends the test
+		for waiting := 0; waiting+int(answered.Load()) < 5; {
+			if time.Now().After(limit) {
+				t.Errorf("%d callers wait for the Put, want 5", waiting)
+				break
+			}
+			s.disk.mu.Lock()
+			if l := s.disk.landings["d/key"]; l != nil {
+				waiting = l.waiting
+			}
+			s.disk.mu.Unlock()
+			runtime.Gosched()
+		}
+		if n := answered.Load(); n > 0 {
+			t.Errorf("%d callers had an answer while the Put was not durable", n)
 		}
 		close(gate)
 		wg.Wait()
@@ -210,6 +249,47 @@ func TestNobodySeesWhatIsNotDurable(t *testing.T) {
 			s = open(t, s.dir, nil) // as a new process would
 			mustPut(t, s, "d/key2", "x")
 		}
+	}
+}
+
+// TestCloseWaits: a request that was begun ends as it would have without Close.
+func TestCloseWaits(t *testing.T) {
+	s := open(t, t.TempDir(), nil)
+	begun, gate := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	s.disk.syncFile = func(f *os.File, dir bool) error {
+		if !dir {
+			once.Do(func() { close(begun) })
+			<-gate
+		}
+		return f.Sync()
+	}
+	var done atomic.Bool
+	go func() {
+		defer once.Do(func() { close(begun) })
+		if err := s.putString(t, "d/key", "x"); err != nil {
+			t.Errorf("Put: %v", err)
+		}
+		done.Store(true)
+	}()
+	<-begun
+	go func() {
+		for closed := false; !closed; runtime.Gosched() {
+			s.mu.Lock()
+			closed = s.closed
+			s.mu.Unlock()
+		}
+		close(gate)
+	}()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	data, err := os.ReadFile(filepath.Join(s.dir, "d/key"))
+	if err != nil || string(data) != "x" {
+		t.Errorf("Close came back before the Put: %q, %v", data, err)
+	}
+	for !done.Load() {
+		runtime.Gosched()
 	}
 }
 
@@ -238,6 +318,7 @@ func TestSyncsAreShared(t *testing.T) {
 	const n = 20
 	var files atomic.Int32
 	all := make(chan struct{})
+	var hang sync.Once
 	s.disk.syncFile = func(f *os.File, dir bool) error {
 		if !dir {
 			if files.Add(1) == n {
@@ -245,7 +326,14 @@ func TestSyncsAreShared(t *testing.T) {
 			}
 			return nil
 		}
-		<-all // the first sync of the directory lasts until every Put has its bytes
+		select { // the first sync of the directory lasts until every Put has its bytes
+		case <-all:
+		case <-time.After(20 * time.Second): // so that a broken Put ends the test
+			hang.Do(func() {
+				t.Error("the Puts do not sync their files")
+				close(all)
+			})
+		}
 		return nil
 	}
 	_, before := s.Syncs()

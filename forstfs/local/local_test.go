@@ -340,6 +340,22 @@ func TestRootGone(t *testing.T) {
 	}
 }
 
+// TestRootMovedAway: what is not found in a directory that is no longer where it was may well be there.
+func TestRootMovedAway(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "root")
+	s := open(t, dir, &Options{Create: true})
+	if err := os.Rename(dir, dir+".bak"); err != nil {
+		t.Fatal(err)
+	}
+	_, serr := s.Stat(t.Context(), "key")
+	_, lerr := driver.ListAll(t.Context(), s, "", "")
+	for op, err := range map[string]error{"stat": serr, "list": lerr, "delete": s.Delete(t.Context(), []string{"key"})} {
+		if driver.KindOf(err) != driver.KindNoStore {
+			t.Errorf("%s: %v", op, err)
+		}
+	}
+}
+
 func TestNothingOutsideTheRoot(t *testing.T) {
 	outside := t.TempDir()
 	if err := os.WriteFile(filepath.Join(outside, "secret"), []byte("x"), 0o600); err != nil {

@@ -220,8 +220,14 @@ func TestAnnouncedRequestsAreUnderWay(t *testing.T) {
 	w1 := s.Announce("new", data, driver.PutOptions{IfAbsent: true})
 	w2 := s.AnnounceDelete([]string{"old"})
 	seen := map[string]bool{}
+	var with *mem.Store
 	for seed := range uint64(50) {
-		seen[keysOf(t, s.CrashClone(seed))] = true
+		c := s.CrashClone(seed)
+		w := keysOf(t, c)
+		seen[w] = true
+		if w == "new=2" {
+			with = c
+		}
 	}
 	for _, w := range []string{"", "old=1", "new=2", "new=2 old=1"} {
 		if !seen[w] {
@@ -231,6 +237,9 @@ func TestAnnouncedRequestsAreUnderWay(t *testing.T) {
 	w1()
 	w2()
 	data[0] = 'x' // ours again
+	if got := keysOf(t, with); got != "new=2" {
+		t.Errorf("the clone changes with the sender's bytes: %q", got)
+	}
 	if got := keysOf(t, s.CrashClone(1)); got != "old=1" || b.Pending() != 0 {
 		t.Errorf("after the withdrawal: %q, %d under way", got, b.Pending())
 	}

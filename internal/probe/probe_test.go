@@ -262,6 +262,9 @@ func TestUnsafeStores(t *testing.T) {
 			if u.Check != tt.check {
 				t.Errorf("found by %q, want %q: %v", u.Check, tt.check, err)
 			}
+			if tt.name == "refuses and overwrites" && !strings.Contains(u.Saw, "refused has overwritten") {
+				t.Errorf("another diagnosis: %v", err)
+			}
 			for _, part := range []string{u.Saw, u.Risk, u.Do} {
 				if part == "" || !strings.Contains(err.Error(), part) {
 					t.Errorf("the message lacks a part: %v", err)
