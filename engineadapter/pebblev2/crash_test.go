@@ -195,7 +195,7 @@ func (w *workload) checkPoint(p point) {
 			fail("%v", err)
 			return
 		}
-		vol, err := forstfs.Open(context.Background(), s, &forstfs.Options{Create: forstfs.CreateIfMissing, SkipProbe: true})
+		vol, err := forstfs.Open(context.Background(), s, volOptions(nil))
 		if err != nil {
 			fail("life %d: volume: %v", life, err)
 			return

@@ -18,16 +18,22 @@ import (
 // nightly runs take hours instead of a minute; FORST_NIGHTLY=1 asks for them.
 func nightly() bool { return os.Getenv("FORST_NIGHTLY") != "" }
 
-// openVol opens a volume; options may be nil. It is closed at the end of the test if the test has not done so.
-func openVol(t testing.TB, s driver.Store, o *forstfs.Options) *forstfs.FS {
-	t.Helper()
+// volOptions are those of a test's volume; o may be nil. The cache is small, as there are many volumes.
+func volOptions(o *forstfs.Options) *forstfs.Options {
 	if o == nil {
 		o = &forstfs.Options{}
 	}
-	o.Create = forstfs.CreateIfMissing
-	o.SkipProbe = true
-	v, err := forstfs.Open(context.Background(), s, o)
-	ok(t, err)
+	if o.CacheBytes == 0 {
+		o.CacheBytes = 8 << 20
+	}
+	o.Create, o.SkipProbe = forstfs.CreateIfMissing, true
+	return o
+}
+
+// openVol opens a volume, which is closed at the end of the test if the test has not done so.
+func openVol(t testing.TB, s driver.Store, o *forstfs.Options) *forstfs.FS {
+	t.Helper()
+	v := must(forstfs.Open(context.Background(), s, volOptions(o)))(t)
 	t.Cleanup(func() { _ = v.Close() })
 	return v
 }

@@ -27,12 +27,8 @@ type machine struct {
 // start opens the volume of h on a new machine.
 func start(t testing.TB, h home, o *forstfs.Options) (*machine, vfs.FS) {
 	t.Helper()
-	if o == nil {
-		o = &forstfs.Options{}
-	}
-	o.Create, o.SkipProbe = forstfs.CreateIfMissing, true
 	m := &machine{Store: h.open(t)}
-	m.vol = must(forstfs.Open(context.Background(), m, o))(t) // not closed, if the machine dies
+	m.vol = must(forstfs.Open(context.Background(), m, volOptions(o)))(t) // not closed, if the machine dies
 	return m, pebblev2.New(m.vol)
 }
 
