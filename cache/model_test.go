@@ -234,7 +234,7 @@ func FuzzOperations(f *testing.F) {
 // TestConcurrentReadersNeverSeeAWrongByte runs everything at once on caches so small that blocks are evicted while they
 // are copied. The checksums are off in half of the runs, so that they hide nothing.
 func TestConcurrentReadersNeverSeeAWrongByte(t *testing.T) {
-	rounds := 1200
+	rounds := 600
 	if testing.Short() {
 		rounds = 300
 	}

@@ -228,8 +228,8 @@ func BenchmarkHitRatio(b *testing.B) {
 
 // TestHitRatio holds the policy on a short trace: far above plain LRU, not far below the published algorithm.
 func TestHitRatio(t *testing.T) {
-	const keys = ratioKeys / 8
-	for _, tr := range traces(keys, ratioOps/8) {
+	const keys = ratioKeys / 32
+	for _, tr := range traces(keys, ratioOps/32) {
 		n := keys / 100
 		ratio := func(p policy) float64 {
 			hits, ops := tr.run(p)
