@@ -66,7 +66,7 @@ func (s *Store) lifecycle(ctx context.Context) (all []string) {
 
 // concerns reports whether a rule may apply to keys of the store. Filters by tag or size are taken to apply.
 func (s *Store) concerns(rule types.LifecycleRule) bool {
-	prefix := aws.ToString(rule.Prefix)
+	prefix := aws.ToString(rule.Prefix) //lint:ignore SA1019 rules made long ago still have it
 	if f := rule.Filter; f != nil {
 		prefix = aws.ToString(f.Prefix)
 		if f.And != nil {
