@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/forst-go/forst/cache"
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/internal/journal"
 	"github.com/forst-go/forst/internal/namespace"
@@ -176,7 +177,7 @@ func (v *FS) packSome(ctx context.Context, moves []namespace.Repack, size int64)
 			j++
 		}
 		for _, q := range pieces[i:j] {
-			if err := v.readInline(ctx, q); err != nil {
+			if err := v.readInline(ctx, q, how{cache.Sequential, cache.ReasonOther, driver.CompPack}); err != nil {
 				return err
 			}
 		}

@@ -203,7 +203,7 @@ func (v *FS) readView(ctx context.Context, w *view, p []byte, off int64, h how) 
 		at := off - w.offs[i]
 		k := min(int64(len(p)), e.Len-at)
 		q := piece{e.Container, e.Off + at, p[:k]}
-		if !v.cache.Lookup(v.cacheID(q.c), q.p, q.off) {
+		if !v.cache.LookupFor(v.cacheID(q.c), q.p, q.off, h.hint, h.reason) {
 			todo = append(todo, q)
 		}
 		p, off, i = p[k:], off+k, i+1
@@ -237,7 +237,10 @@ func parallel[T any](items []T, fn func(T) error) error {
 
 func (v *FS) readPiece(ctx context.Context, q piece, h how) error {
 	if q.c.Kind == namespace.Frame {
-		return v.readInline(ctx, q)
+		return v.readInline(ctx, q, h)
+	}
+	if v.cache.LookupFor(v.cacheID(q.c), q.p, q.off, h.hint, h.reason) {
+		return nil // a hit allocates nothing
 	}
 	n, err := v.cache.ReadAt(driver.WithComponent(ctx, h.comp), v.object(q.c), q.p, q.off, h.hint, h.reason)
 	if err == nil && n < len(q.p) {
@@ -250,8 +253,8 @@ func (v *FS) readPiece(ctx context.Context, q piece, h how) error {
 }
 
 // readInline reads bytes of a frame. A frame that is not in the cache is fetched and verified as a whole.
-func (v *FS) readInline(ctx context.Context, q piece) error {
-	if v.cache.Lookup(v.cacheID(q.c), q.p, q.off) {
+func (v *FS) readInline(ctx context.Context, q piece, h how) error {
+	if v.cache.LookupFor(v.cacheID(q.c), q.p, q.off, h.hint, h.reason) {
 		return nil
 	}
 	f := v.lastFrame.Load()
