@@ -279,6 +279,15 @@ func TestBadSettings(t *testing.T) {
 	}
 }
 
+func TestEndpointOfEnvironment(t *testing.T) {
+	t.Setenv("AWS_ENDPOINT_URL", "http://key:"+topSecret+"@127.0.0.1:1")
+	_, err := s3.Open(t.Context(), &s3.Config{Bucket: "b", Region: "r", AccessKey: "key", SecretKey: driver.NewSecret("x")})
+	if driver.KindOf(err) != driver.KindInvalid || !strings.Contains(err.Error(), "credentials do not belong") {
+		t.Fatalf("got %v", err)
+	}
+	hasNoSecret(t, err)
+}
+
 // TestNoCredentials: a machine that has none gets told how to give some, at once.
 func TestNoCredentials(t *testing.T) {
 	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_SESSION_TOKEN"} {

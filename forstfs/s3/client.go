@@ -72,6 +72,9 @@ func newClient(ctx context.Context, c *Config) (*s3.Client, *pools, error) {
 			o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		}
 	})
+	if err := checkEndpoint(aws.ToString(client.Options().BaseEndpoint)); err != nil {
+		return nil, nil, err // from the environment or a profile
+	}
 	if client.Options().Region == "" {
 		return nil, nil, errors.New("no region: add region=... to the URL or set AWS_REGION")
 	}

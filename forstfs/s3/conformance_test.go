@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/forst-go/forst/conformance"
 	"github.com/forst-go/forst/forstfs/driver"
@@ -23,7 +24,10 @@ func TestStore(t *testing.T) {
 			prefix := fmt.Sprintf("case/%d", n.Add(1))
 			return func(ctx context.Context) (driver.Store, error) {
 				return s3.Open(ctx, &s3.Config{Bucket: bucket, Prefix: prefix, Endpoint: server.Endpoint,
-					AccessKey: server.AccessKey, SecretKey: driver.NewSecret(server.SecretKey)})
+					AccessKey: server.AccessKey, SecretKey: driver.NewSecret(server.SecretKey),
+					// On a busy machine a second attempt of a winner would turn it into a loser, which the contract allows but a
+					// case that counts winners cannot know.
+					AttemptTimeout: time.Minute, RetryTimeout: 2 * time.Minute})
 			}
 		},
 	})

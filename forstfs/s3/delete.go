@@ -67,7 +67,9 @@ func (s *Store) deleteBatch(ctx context.Context, keys []string) error {
 	for i, key := range keys {
 		left[i].Key = aws.String(s.full(key))
 	}
-	return s.do(ctx, call{op: "delete", key: commonPrefix(keys)}, func(a *attempt) error {
+	// The store may remove the objects one after the other before it answers.
+	c := call{op: "delete", key: commonPrefix(keys), bytes: int64(len(keys)) * 16 << 10}
+	return s.do(ctx, c, func(a *attempt) error {
 		in := s3.DeleteObjectsInput{Bucket: aws.String(s.cfg.Bucket), Delete: &types.Delete{Objects: left, Quiet: aws.Bool(true)}}
 		out, err := s.client.DeleteObjects(a.ctx, &in, s.withMD5)
 		if err != nil {

@@ -19,7 +19,8 @@ import (
 
 const (
 	// drainLimit is how much of an unread body is worth reading to keep its connection.
-	drainLimit = 64 << 10
+	drainLimit   = 64 << 10
+	drainTimeout = 100 * time.Millisecond // for it to come
 	// emptyResumes is how often in a row a body may break without having given a byte.
 	emptyResumes = 6
 )
@@ -176,7 +177,7 @@ func (b *body) Read(p []byte) (int, error) {
 				break
 			}
 		}
-		n, err := b.read(p[:min(int64(len(p)), b.end-b.next)])
+		n, err := b.read(p[:min(int64(len(p)), b.end-b.next)], b.s.cfg.AttemptTimeout)
 		b.next += int64(n)
 		if n > 0 {
 			b.empty = 0
@@ -196,9 +197,9 @@ func (b *body) Read(p []byte) (int, error) {
 	return 0, b.err
 }
 
-// read is one Read of the open body, bounded by the stall timer.
-func (b *body) read(p []byte) (int, error) {
-	b.stall.Reset(b.s.cfg.AttemptTimeout)
+// read is one Read of the open body, which is given up when nothing comes for so long.
+func (b *body) read(p []byte, patience time.Duration) (int, error) {
+	b.stall.Reset(patience)
 	n, err := b.rc.Read(p)
 	b.stall.Stop()
 	return n, err
@@ -240,7 +241,7 @@ func (b *body) verify() error {
 		return io.EOF // a zero-length rest, or the last GET broke after its last byte
 	}
 	var one [1]byte
-	n, err := b.read(one[:])
+	n, err := b.read(one[:], b.s.cfg.AttemptTimeout)
 	switch {
 	case n > 0:
 		return b.s.fail(b.call, driver.KindCorrupt, fmt.Errorf("the body goes on after its %d bytes", b.end-b.first))
@@ -282,7 +283,7 @@ func (b *body) Close() error {
 	if b.err == nil && b.rc != nil && b.end-b.next <= drainLimit {
 		var buf [4096]byte
 		for b.next < b.end {
-			n, err := b.read(buf[:min(int64(len(buf)), b.end-b.next)])
+			n, err := b.read(buf[:min(int64(len(buf)), b.end-b.next)], drainTimeout)
 			b.next += int64(n)
 			if err != nil {
 				break

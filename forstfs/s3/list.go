@@ -16,7 +16,7 @@ import (
 // names are not legal keys (the "directory" markers of consoles, for example) are none of forst's and are left out.
 func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[driver.Info, error] {
 	return func(yield func(driver.Info, error) bool) {
-		c := call{op: "list", key: prefix}
+		c := call{op: "list", key: prefix, bytes: 4 << 20} // a page is less, but costs some stores a walk through many more names
 		if err := driver.CheckPrefix(prefix); err != nil {
 			yield(driver.Info{}, s.fail(c, driver.KindInvalid, err))
 			return

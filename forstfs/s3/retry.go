@@ -23,7 +23,7 @@ const (
 // call names one method call for errors and sizes its timeouts.
 type call struct {
 	op, key string
-	bytes   int64
+	bytes   int64 // that the call moves, or work of the store that takes as long
 }
 
 // attempt is one try; ctx ends when its time is up.
