@@ -23,6 +23,9 @@ var crashCases = []DurabilityCase{
 	{"crash/every-point-of-concurrent-writers", false, func(e *fsEnv) {
 		e.everyCrashPoint(scenario{seed: 3, workers: 4, steps: 80, owners: 1, house: 25, slow: 300 * time.Microsecond})
 	}},
+	{"crash/every-point-with-an-operation-per-frame", false, func(e *fsEnv) {
+		e.everyCrashPoint(scenario{seed: 6, workers: 1, steps: 250, owners: 1, frame: 40, most: 60})
+	}},
 	{"crash/every-point-of-takeovers", false, func(e *fsEnv) {
 		e.everyCrashPoint(scenario{seed: 4, workers: 1, steps: 30, owners: 7, house: 9, slow: 100 * time.Microsecond})
 	}},
@@ -40,6 +43,8 @@ type scenario struct {
 	house   int // a Checkpoint or Sweep after this many steps of worker 0
 	close   bool
 	slow    time.Duration
+	frame   int // limit of a frame in bytes
+	most    int // bytes of a write
 }
 
 // chain is what the owners of a volume did, in their order.
@@ -82,6 +87,9 @@ func (e *fsEnv) play(s scenario, c *chain, mount func(owner int) *forstfs.FS) {
 		var wg sync.WaitGroup
 		for w := range s.workers {
 			k := newWorker(e.ctx, h, w, v, s.seed*1000+uint64(owner), &c.seeds)
+			if s.most > 0 {
+				k.most = s.most
+			}
 			wg.Go(func() { e.work(k, s) })
 		}
 		wg.Wait()
@@ -120,7 +128,11 @@ func (k *worker) house(i int) error {
 func (e *fsEnv) everyCrashPoint(s scenario) {
 	var c chain
 	rec := &recording{clock: &c.clock, slow: s.slow}
-	e.play(s, &c, func(int) *forstfs.FS { return e.mountOn(rec.wrap(e.store()), smallOptions()) })
+	o := smallOptions()
+	if s.frame > 0 {
+		o.FrameLimit = s.frame
+	}
+	e.play(s, &c, func(int) *forstfs.FS { return e.mountOn(rec.wrap(e.store()), o) })
 	if e.Failed() {
 		return
 	}

@@ -48,6 +48,8 @@ type reading struct {
 // errUnexpected marks what a volume must never do, as opposed to the volume's end, which is how a worker stops.
 type errUnexpected struct{ error }
 
+func (e errUnexpected) Unwrap() error { return e.error }
+
 func unexpected(format string, a ...any) error { return errUnexpected{fmt.Errorf(format, a...)} }
 
 // ended says whether an error means that the volume is over for this process.
@@ -208,7 +210,7 @@ func (k *worker) write() error {
 	if w == nil {
 		return k.create()
 	}
-	n := k.r.IntN(300)
+	n := k.r.IntN(min(300, k.most))
 	if k.r.IntN(3) == 0 {
 		n = k.r.IntN(k.most)
 	}

@@ -11,19 +11,24 @@ import (
 	"github.com/forst-go/forst/internal/namespace"
 )
 
-// issue checks an operation on names, applies it to the live namespace and puts it into the order. FS.mu is held.
-func (v *FS) issue(op *namespace.Op) error {
+// issue checks operations on names, applies them to the live namespace and puts them into the order, as one entry: no crash finds a part of them. Of
+// several, only the first may be illegal. FS.mu is held.
+func (v *FS) issue(ops ...*namespace.Op) error {
 	if err := v.writable(); err != nil {
 		return err
 	}
-	if err := v.live.Check(op); err != nil {
-		return err
-	}
-	if err := v.applyLive(op, namespace.Extent{}); err != nil {
-		return err
+	var entry []byte
+	for _, op := range ops {
+		if err := v.live.Check(op); err != nil {
+			return err
+		}
+		if err := v.applyLive(op, namespace.Extent{}); err != nil {
+			return err
+		}
+		entry = op.AppendTo(entry)
 	}
 	v.live.TakeReleased()
-	v.journal.Enqueue(op.AppendTo(nil), nil)
+	v.journal.Enqueue(entry, nil)
 	return nil
 }
 
@@ -48,7 +53,8 @@ func (v *FS) Create(ctx context.Context, name string, o *CreateOptions) (*File, 
 	return v.create(ctx, name, p, o)
 }
 
-func (v *FS) create(ctx context.Context, name, p string, o *CreateOptions) (*File, error) {
+// create makes a file, after the operations that belong to the same step, which must be legal. FS.mu is held.
+func (v *FS) create(ctx context.Context, name, p string, o *CreateOptions, before ...*namespace.Op) (*File, error) {
 	if o == nil {
 		o = &CreateOptions{}
 	}
@@ -68,7 +74,7 @@ func (v *FS) create(ctx context.Context, name, p string, o *CreateOptions) (*Fil
 		return nil, pathErr("create", name, err)
 	}
 	op.Inode = v.live.AllocInode()
-	if err := v.issue(op); err != nil {
+	if err := v.issue(append(before, op)...); err != nil {
 		return nil, pathErr("create", name, err)
 	}
 	file, _ := v.live.File(op.Inode)
@@ -217,16 +223,11 @@ func (v *FS) ReuseForWrite(ctx context.Context, oldname, newname string, o *Crea
 	case e.Dir:
 		return nil, pathErr("reuse", oldname, ErrIsDir)
 	}
-	// Refused before anything is removed: an error leaves the old file as it was.
-	if err := v.live.Check(&namespace.Op{Kind: namespace.Create, Path: to, Inode: v.live.NextInode()}); err != nil {
-		return nil, pathErr("reuse", newname, err)
+	// create refuses before anything is removed: an error leaves the old file as it was.
+	if from == to {
+		return v.create(ctx, newname, to, o)
 	}
-	if from != to {
-		if err := v.issue(&namespace.Op{Kind: namespace.Remove, Path: from}); err != nil {
-			return nil, pathErr("reuse", oldname, err)
-		}
-	}
-	return v.create(ctx, newname, to, o)
+	return v.create(ctx, newname, to, o, &namespace.Op{Kind: namespace.Remove, Path: from})
 }
 
 // List gives the base names in a directory, sorted.
