@@ -3,6 +3,8 @@ package forstfs
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/forst-go/forst/cache"
@@ -170,18 +172,12 @@ func (v *FS) packSome(ctx context.Context, moves []namespace.Repack, size int64)
 		moves[i].New = namespace.Extent{Container: c, Off: at, Len: old.Len}
 		at += old.Len
 	}
-	// Extents of one frame lie together; each frame is fetched once.
-	for i := 0; i < len(pieces); {
-		j := i
-		for j < len(pieces) && pieces[j].c == pieces[i].c {
-			j++
-		}
-		for _, q := range pieces[i:j] {
-			if err := v.readInline(ctx, q, how{cache.Sequential, cache.ReasonOther, driver.CompPack}); err != nil {
-				return err
-			}
-		}
-		i = j
+	byFrame := map[namespace.Container][]piece{}
+	for _, q := range pieces {
+		byFrame[q.c] = append(byFrame[q.c], q)
+	}
+	if err := parallel(slices.Collect(maps.Values(byFrame)), func(qs []piece) error { return v.readFrameFor(ctx, qs) }); err != nil {
+		return err
 	}
 	if err := v.putObject(ctx, key, data); err != nil {
 		return err
@@ -203,6 +199,26 @@ func (v *FS) packSome(ctx context.Context, moves []namespace.Repack, size int64)
 			v.gc.add(c)
 		}
 		v.mu.Unlock()
+	}
+	return nil
+}
+
+// readFrameFor fills all pieces from one frame, which is fetched at most once and enters the cache only if it was there: it is about to go.
+func (v *FS) readFrameFor(ctx context.Context, qs []piece) error {
+	var f *journal.Frame
+	for _, q := range qs {
+		if v.cache.LookupFor(v.cacheID(q.c), q.p, q.off, cache.Sequential, cache.ReasonOther) {
+			continue
+		}
+		if f == nil {
+			var err error
+			if f, err = v.readFrame(ctx, frameRef(q.c)); err != nil {
+				return staleErr(err)
+			}
+		}
+		if err := fromFrame(f, q); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -259,14 +259,23 @@ func (v *FS) readInline(ctx context.Context, q piece, h how) error {
 	}
 	f := v.lastFrame.Load()
 	if f == nil || frameContainer(f) != q.c {
-		ref := journal.FrameRef{Seq: q.c.Num, ID: journal.Identity{Nonce: q.c.Nonce, CRC: q.c.CRC}}
 		var err error
-		if f, err = v.readFrame(driver.WithComponent(ctx, driver.CompRead), ref); err != nil {
+		if f, err = v.readFrame(driver.WithComponent(ctx, h.comp), frameRef(q.c)); err != nil {
 			return staleErr(err)
 		}
 		v.keepFrame(f)
 		v.lastFrame.Store(f)
 	}
+	return fromFrame(f, q)
+}
+
+// frameRef is what the journal calls a frame that is a container.
+func frameRef(c namespace.Container) journal.FrameRef {
+	return journal.FrameRef{Seq: c.Num, ID: journal.Identity{Nonce: c.Nonce, CRC: c.CRC}}
+}
+
+// fromFrame copies a piece out of its frame.
+func fromFrame(f *journal.Frame, q piece) error {
 	at := q.off - f.InlineOffset()
 	if at < 0 || at+int64(len(q.p)) > int64(len(f.Inline)) {
 		return fmt.Errorf("%w: frame %d does not hold the bytes %d+%d", ErrDamaged, f.Seq, q.off, len(q.p))

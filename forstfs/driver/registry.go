@@ -37,10 +37,11 @@ func (r *Registry) Open(ctx context.Context, raw string) (Store, error) {
 	open, ok := r.m[u.Scheme]
 	if !ok {
 		known := strings.Join(r.Schemes(), ", ")
+		shown := (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String() // the other parts may hold secrets
 		if u.Scheme == "" {
-			return nil, &Error{Op: "open", Path: u.Redacted(), Kind: KindInvalid, Err: fmt.Errorf("no scheme: a local directory is written file:///path; known schemes: %s", known)}
+			return nil, &Error{Op: "open", Path: shown, Kind: KindInvalid, Err: fmt.Errorf("no scheme: a local directory is written file:///path; known schemes: %s", known)}
 		}
-		return nil, &Error{Op: "open", Path: u.Redacted(), Kind: KindInvalid, Err: fmt.Errorf("unknown scheme %q; known schemes: %s", u.Scheme, known)}
+		return nil, &Error{Op: "open", Path: shown, Kind: KindInvalid, Err: fmt.Errorf("unknown scheme %q; known schemes: %s", u.Scheme, known)}
 	}
 	return open(ctx, u)
 }

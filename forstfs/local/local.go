@@ -169,8 +169,10 @@ func Opener(ctx context.Context, u *url.URL) (driver.Store, error) {
 			o.Create = true
 		case "guard=off":
 			o.NoGuard = true
-		default:
+		case "mode=" + v, "create=" + v, "guard=" + v:
 			return fail("parameter %s=%s is not known; known are mode=ro|rw, create=0|1, guard=on|off", name, v)
+		default: // its value is none of ours, and may be a secret
+			return fail("parameter %q is not known; known are mode=ro|rw, create=0|1, guard=on|off", name)
 		}
 	}
 	s, err := Open(ctx, filepath.FromSlash(u.Path), &o)

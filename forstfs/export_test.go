@@ -1,0 +1,70 @@
+package forstfs
+
+import (
+	"runtime"
+
+	"github.com/forst-go/forst/internal/namespace"
+)
+
+// HeldLock names a lock that could not be taken however often it was tried, or "". A goroutine that holds one of these for a moment
+// never waits for anything, so somebody who can never be overtaken is the caller itself.
+func (v *FS) HeldLock() string {
+	try := func(lock func() bool, unlock func()) bool {
+		for range 1 << 22 {
+			if lock() {
+				unlock()
+				return true
+			}
+			runtime.Gosched()
+		}
+		return false
+	}
+	if !try(v.machine.mu.TryLock, v.machine.mu.Unlock) {
+		return "machine.mu"
+	}
+	var nodes []*node
+	if !try(func() bool {
+		if !v.mu.TryLock() {
+			return false
+		}
+		nodes = nodes[:0]
+		for _, n := range v.nodes {
+			nodes = append(nodes, n)
+		}
+		return true
+	}, v.mu.Unlock) {
+		return "FS.mu"
+	}
+	for _, n := range nodes {
+		if !try(n.mu.TryLock, n.mu.Unlock) {
+			return "node.mu"
+		}
+	}
+	return ""
+}
+
+// SameNamespace reports whether what this process sees is what is acknowledged, byte for byte. Nothing may be under way.
+func (v *FS) SameNamespace() bool {
+	v.machine.mu.Lock()
+	acked := v.machine.acked.Encode()
+	v.machine.mu.Unlock()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return string(acked) == string(v.live.Encode())
+}
+
+// Retained is what an idle volume holds on to: files in memory, pins, deferred deletions.
+func (v *FS) Retained() (nodes, pins, deferred int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.nodes), len(v.pins), len(v.deferred)
+}
+
+// SegmentLimit is how large the next object of a bulk file of this size would be.
+func (v *FS) SegmentLimit(size int64) int64 { return v.segmentLimit(newTestNode(size)) }
+
+func newTestNode(size int64) *node {
+	n := &node{ino: namespace.Inode(1), bulk: true, size: size}
+	n.cond.L = &n.mu
+	return n
+}
