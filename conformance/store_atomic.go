@@ -23,8 +23,8 @@ func checkWhole(data []byte, base int) string {
 		return "an empty object"
 	}
 	v := data[0]
-	if i := bytes.IndexFunc(data, func(r rune) bool { return r != rune(v) }); i >= 0 {
-		return fmt.Sprintf("a mixture: version %d changes at byte %d of %d", v, i, len(data))
+	if n := bytes.Count(data, data[:1]); n != len(data) {
+		return fmt.Sprintf("a mixture: version %d has %d of %d bytes", v, n, len(data))
 	}
 	if want := base + 1000*int(v); len(data) != want {
 		return fmt.Sprintf("%d bytes of version %d, which has %d", len(data), v, want)

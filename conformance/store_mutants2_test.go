@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/forst-go/forst/forstfs/driver"
@@ -634,12 +635,11 @@ var otherMutants = []mutant{
 		b.close = func() error { return nil }
 	}},
 	{"a-second-close-is-an-error", "close/may-be-called-again", func(b *broken) {
-		closed := false
+		var closed atomic.Bool
 		b.close = func() error {
-			if closed {
+			if closed.Swap(true) {
 				return fail("close", "", driver.KindClosed, nil)
 			}
-			closed = true
 			return b.Store.Close()
 		}
 	}},

@@ -71,7 +71,6 @@ type Store struct {
 	inner driver.Store
 	opt   Options
 	seq   atomic.Uint64
-	ids   atomic.Uint64 // of samples of latency
 
 	mu     sync.Mutex
 	rules  []*ruleState
