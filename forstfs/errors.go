@@ -7,6 +7,7 @@ import (
 
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/internal/journal"
+	"github.com/forst-go/forst/internal/mutant"
 	"github.com/forst-go/forst/internal/namespace"
 )
 
@@ -65,7 +66,7 @@ func (e aboutStore) Is(target error) bool {
 // staleErr turns "the object is not there" into ErrStale: an engine takes not-exist for corruption or for an empty
 // database, and neither is what it means when a referenced object has gone.
 func staleErr(err error) error {
-	if driver.KindOf(err) == driver.KindNotExist {
+	if driver.KindOf(err) == driver.KindNotExist && !mutant.On(mutStaleNotExist) {
 		return fmt.Errorf("%w (%v)", ErrStale, err)
 	}
 	return err

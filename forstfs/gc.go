@@ -7,6 +7,7 @@ import (
 
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/internal/journal"
+	"github.com/forst-go/forst/internal/mutant"
 	"github.com/forst-go/forst/internal/namespace"
 )
 
@@ -34,7 +35,7 @@ func (g *collector) released(cs []namespace.Container) {
 		if c.Owner != 0 || c.Kind != namespace.Object {
 			continue
 		}
-		if v.pins[c] > 0 {
+		if v.pins[c] > 0 && !mutant.On(mutPinsIgnored) {
 			v.deferred[c] = true
 		} else {
 			g.add(c)
@@ -144,7 +145,7 @@ func (v *FS) Sweep(ctx context.Context) (SweepReport, error) {
 		}
 		r.Listed++
 		epoch, nonce, num, ok := journal.ParseDataKey(info.Key)
-		if ok && epoch < v.journal.Epoch() {
+		if ok && (epoch < v.journal.Epoch() || mutant.On(mutSweepOwn)) {
 			old = append(old, namespace.Container{Kind: namespace.Object, CRC: uint32(info.Size), Epoch: epoch, Nonce: nonce, Num: num})
 		}
 	}
@@ -157,7 +158,7 @@ func (v *FS) Sweep(ctx context.Context) (SweepReport, error) {
 	v.machine.mu.Unlock()
 	v.mu.Lock()
 	for c := range v.pins {
-		used[nameOf(c)] = true
+		used[nameOf(c)] = !mutant.On(mutSweepPins)
 	}
 	for _, c := range old {
 		if !used[nameOf(c)] {

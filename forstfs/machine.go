@@ -6,6 +6,7 @@ import (
 
 	"github.com/forst-go/forst/cache"
 	"github.com/forst-go/forst/internal/journal"
+	"github.com/forst-go/forst/internal/mutant"
 	"github.com/forst-go/forst/internal/namespace"
 )
 
@@ -48,7 +49,7 @@ func (m *machine) replace(st *namespace.State) {
 			}
 		}
 		n.hasView.Store(nil)
-		if f, ok := st.File(ino); ok && !n.orphan {
+		if f, ok := st.File(ino); ok && !n.orphan && !mutant.On(mutReaderSize) {
 			n.resize(f.Size)
 		}
 	}
@@ -195,6 +196,11 @@ func (m *machine) Fence(uint64) {}
 func (m *machine) Image() ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if mutant.On(mutImageLive) && m.v.live != nil {
+		m.v.mu.Lock()
+		defer m.v.mu.Unlock()
+		return m.v.live.Encode(), nil
+	}
 	return m.acked.Encode(), nil
 }
 
@@ -206,7 +212,7 @@ func (m *machine) FirstLive() (uint64, bool) {
 	m.v.mu.Lock()
 	defer m.v.mu.Unlock()
 	for c := range m.v.pins {
-		if c.Kind == namespace.Frame && c.Owner == 0 && (!ok || c.Num < first) {
+		if c.Kind == namespace.Frame && !mutant.On(mutFirstLivePins) && c.Owner == 0 && (!ok || c.Num < first) {
 			first, ok = c.Num, true
 		}
 	}
@@ -215,5 +221,8 @@ func (m *machine) FirstLive() (uint64, bool) {
 
 // cacheID names a container in the cache: by the owning volume, so that clones share hits.
 func (v *FS) cacheID(c namespace.Container) cache.ID {
+	if mutant.On(mutCacheKey) {
+		return cache.ID{Volume: v.id, Kind: uint8(c.Kind), Num: c.Num}
+	}
 	return cache.ID{Volume: v.id, Kind: uint8(c.Kind), Epoch: c.Epoch, Nonce: c.Nonce, Num: c.Num, CRC: c.CRC}
 }

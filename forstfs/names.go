@@ -8,6 +8,7 @@ import (
 	"path"
 	"time"
 
+	"github.com/forst-go/forst/internal/mutant"
 	"github.com/forst-go/forst/internal/namespace"
 )
 
@@ -25,9 +26,17 @@ func (v *FS) issue(ops ...*namespace.Op) error {
 		if err := v.applyLive(op, namespace.Extent{}); err != nil {
 			return err
 		}
+		if mutant.On(mutReuseTwoSteps) && len(entry) > 0 {
+			v.journal.Enqueue(entry, nil)
+			entry = nil
+		}
 		entry = op.AppendTo(entry)
 	}
-	v.live.TakeReleased()
+	if gone := v.live.TakeReleased(); mutant.On(mutDeleteIssued) {
+		for _, c := range gone {
+			v.gc.add(c)
+		}
+	}
 	v.journal.Enqueue(entry, nil)
 	return nil
 }
@@ -131,7 +140,7 @@ func (v *FS) settle(p string) error {
 		n = v.nodes[e.Inode]
 	}
 	v.mu.Unlock()
-	if n == nil || n.bulk {
+	if n == nil || n.bulk || mutant.On(mutSettle) {
 		return nil
 	}
 	_, err := v.flush(n, closeInline)
@@ -302,7 +311,10 @@ func (v *FS) info(base string, e namespace.Entry) FileInfo {
 	i.size, i.time = f.Size, unixTime(f.Time)
 	if n := v.nodes[e.Inode]; n != nil {
 		n.mu.Lock()
-		i.size, i.time = n.size, unixTime(n.mtim)
+		if !mutant.On(mutStatAcked) {
+			i.size = n.size
+		}
+		i.time = unixTime(n.mtim)
 		n.mu.Unlock()
 	}
 	return i
@@ -359,7 +371,7 @@ func (v *FS) Lock(ctx context.Context, name string) (io.Closer, error) {
 	if e, ok := v.live.Lookup(path.Dir(p)); !ok || !e.Dir {
 		return nil, pathErr("lock", name, fs.ErrNotExist)
 	}
-	if v.locks[p] {
+	if v.locks[p] && !mutant.On(mutLockShared) {
 		return nil, pathErr("lock", name, errors.New("held by this process already"))
 	}
 	v.locks[p] = true

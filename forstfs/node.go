@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/forst-go/forst/internal/mutant"
 	"github.com/forst-go/forst/internal/namespace"
 )
 
@@ -67,6 +68,13 @@ func newView(ext []namespace.Extent) *view {
 	return w
 }
 
+// length is how many bytes were written.
+func (n *node) length() int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.size
+}
+
 // nodeOf gives the node of an inode, making it if needed. FS.mu is held.
 func (v *FS) nodeOf(f namespace.File) *node {
 	n := v.nodes[f.Inode]
@@ -128,7 +136,7 @@ func (v *FS) discard(n *node) {
 	}
 	n.drop = true
 	for _, s := range n.segs {
-		if s.state == segDurable && !s.queued {
+		if s.state == segDurable && !s.queued && !mutant.On(mutDiscardLeaks) {
 			v.gc.add(s.ext.Container)
 		}
 		if s.state == segTail {
@@ -146,7 +154,9 @@ func (v *FS) orphaned(f namespace.File) {
 		return
 	}
 	n.orphan = true
-	n.ext = f.Extents
+	if !mutant.On(mutOrphanForgets) {
+		n.ext = f.Extents
+	}
 	v.pin(n.ext)
 	v.releaseNode(n)
 }
@@ -165,7 +175,7 @@ func (v *FS) unpin(ext []namespace.Extent) {
 			continue
 		}
 		delete(v.pins, c)
-		if v.deferred[c] {
+		if v.deferred[c] && !mutant.On(mutPinsForgotten) {
 			delete(v.deferred, c)
 			v.gc.add(c)
 		}

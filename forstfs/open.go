@@ -9,6 +9,7 @@ import (
 	"github.com/forst-go/forst/cache"
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/internal/journal"
+	"github.com/forst-go/forst/internal/mutant"
 	"github.com/forst-go/forst/internal/namespace"
 	"github.com/forst-go/forst/internal/probe"
 )
@@ -186,6 +187,7 @@ func (v *FS) stranger(ctx context.Context) (key string, born bool, err error) {
 		return "", false, nil
 	}
 	switch _, err := journal.ReadRoot(ctx, v.store); {
+	case mutant.On(mutBornForeign):
 	case err == nil:
 		return "", true, nil
 	case !errors.Is(err, ErrNoVolume):

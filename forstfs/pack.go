@@ -10,6 +10,7 @@ import (
 	"github.com/forst-go/forst/cache"
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/internal/journal"
+	"github.com/forst-go/forst/internal/mutant"
 	"github.com/forst-go/forst/internal/namespace"
 )
 
@@ -179,10 +180,19 @@ func (v *FS) packSome(ctx context.Context, moves []namespace.Repack, size int64)
 	if err := parallel(slices.Collect(maps.Values(byFrame)), func(qs []piece) error { return v.readFrameFor(ctx, qs) }); err != nil {
 		return err
 	}
+	if mutant.On(mutPackEarly) {
+		early := namespace.Op{Kind: namespace.Pack, Packs: moves}
+		v.mu.Lock()
+		v.journal.Kick(v.journal.Enqueue(early.AppendTo(nil), nil))
+		v.mu.Unlock()
+	}
 	if err := v.putObject(ctx, key, data); err != nil {
 		return err
 	}
 	v.cacheInsert(c, data)
+	if mutant.On(mutPackPlace) && len(moves) > 1 && moves[0].New.Len == moves[1].New.Len {
+		moves[0].New, moves[1].New = moves[1].New, moves[0].New
+	}
 	op := namespace.Op{Kind: namespace.Pack, Packs: moves}
 	v.mu.Lock()
 	pos := v.journal.Enqueue(op.AppendTo(nil), nil)
@@ -193,7 +203,7 @@ func (v *FS) packSome(ctx context.Context, moves []namespace.Repack, size int64)
 	v.machine.mu.Lock()
 	unused := v.machine.acked.Use(c).Refs == 0
 	v.machine.mu.Unlock()
-	if unused { // every file was rewritten or removed meanwhile, so nobody ever saw the object
+	if unused && !mutant.On(mutPackLeaks) { // every file was rewritten or removed meanwhile, so nobody ever saw the object
 		v.mu.Lock()
 		if v.pins[c] == 0 {
 			v.gc.add(c)

@@ -12,6 +12,7 @@ import (
 	"github.com/forst-go/forst/cache"
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/internal/journal"
+	"github.com/forst-go/forst/internal/mutant"
 	"github.com/forst-go/forst/internal/namespace"
 )
 
@@ -25,6 +26,9 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 		return 0, pathErr("read", f.name, err)
 	}
 	n, err := f.ahead.readAt(p, off)
+	if mutant.On(mutEOFFull) && err == nil && off+int64(n) == f.n.length() {
+		err = io.EOF
+	}
 	if err != nil && err != io.EOF {
 		err = pathErr("read", f.name, err)
 	}
@@ -115,6 +119,9 @@ func (v *FS) readNode(ctx context.Context, n *node, p []byte, off int64, h how) 
 			var front []byte
 			var rest []piece
 			w, front, rest, total, stop = v.behind(n, p, off)
+			if mutant.On(mutShortNil) && stop == io.EOF && total > 0 {
+				stop = nil
+			}
 			if err = v.readView(ctx, w, front, off, h); err == nil && len(rest) > 0 {
 				err = parallel(rest, func(q piece) error { return v.readPiece(ctx, q, h) })
 			}
@@ -122,7 +129,7 @@ func (v *FS) readNode(ctx context.Context, n *node, p []byte, off int64, h how) 
 		switch {
 		case err == nil:
 			return total, stop
-		case errors.Is(err, ErrStale) && w.moved(v.content(n), off, total):
+		case errors.Is(err, ErrStale) && !mutant.On(mutStaleForGood) && w.moved(v.content(n), off, total):
 			// Packed meanwhile, and the frame trimmed.
 		default:
 			return 0, err
@@ -146,6 +153,9 @@ func (v *FS) behind(n *node, p []byte, off int64) (w *view, front []byte, rest [
 		p, stop = p[:max(0, n.size-off)], io.EOF
 	}
 	end := off + int64(len(p))
+	if mutant.On(mutUnsyncedHidden) && len(n.segs) > 0 && end > n.base {
+		return w, p[:max(0, min(w.size, end)-off)], nil, int(max(0, min(w.size, end)-off)), io.EOF
+	}
 	for _, s := range n.segs {
 		lo, hi := max(off, s.off), min(end, s.off+s.len)
 		if lo >= hi {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/internal/journal"
+	"github.com/forst-go/forst/internal/mutant"
 	"github.com/forst-go/forst/internal/namespace"
 )
 
@@ -50,7 +51,7 @@ func (b *budget) tryAt(n int64) (at uint64, ok bool) {
 func (b *budget) wait(at uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for b.releases == at && b.used > 0 && !b.fail {
+	for (b.releases == at || mutant.On(mutBudgetSleeps) && b.used > b.max/2) && b.used > 0 && !b.fail {
 		b.cond.Wait()
 	}
 }
@@ -139,6 +140,9 @@ func (n *node) tail() *segment {
 func (v *FS) upload(n *node, s *segment) {
 	s.state = segUploading
 	key, c := v.newObject(s.len)
+	if mutant.On(mutSealEarly) {
+		s.ext = namespace.Extent{Container: c, Len: s.len}
+	}
 	ctx := driver.WithComponent(v.bg, n.component())
 	if !v.spawn(func() {
 		v.uploads <- struct{}{}
@@ -157,7 +161,7 @@ func (v *FS) upload(n *node, s *segment) {
 
 // uploaded takes the end of an upload. n.mu is held.
 func (v *FS) uploaded(n *node, s *segment, key string, c namespace.Container, err error) {
-	if err != nil {
+	if err != nil && !mutant.On(mutUploadSwallow) {
 		n.err = fmt.Errorf("upload of %s: %w", key, storeErr(err))
 		s.data, s.buf = nil, nil // not for reuse: a request that was given up may still read it
 	} else {
@@ -185,6 +189,9 @@ func (v *FS) budgetOf(n *node) *budget {
 // newObject names a data object that never existed.
 func (v *FS) newObject(size int64) (string, namespace.Container) {
 	c := namespace.Container{Kind: namespace.Object, CRC: uint32(size), Epoch: v.journal.Epoch(), Nonce: v.journal.Nonce(), Num: v.counter.Add(1)}
+	if mutant.On(mutNameReused) {
+		c.Num = (c.Num + 1) / 2
+	}
 	return journal.DataKey(c.Epoch, c.Nonce, c.Num), c
 }
 
@@ -208,7 +215,7 @@ func (v *FS) putObject(ctx context.Context, key string, data []byte) error {
 		if err != nil && v.closed.Load() {
 			return ErrClosed // it was Close that ended the request
 		}
-		if err == nil || !retryable(err) || time.Now().Add(wait).After(deadline) {
+		if err == nil || !retryable(err) || mutant.On(mutUploadOnce) || time.Now().Add(wait).After(deadline) {
 			return err
 		}
 		v.listen().Retrying("put "+key, attempt, err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 
+	"github.com/forst-go/forst/internal/mutant"
 	"github.com/forst-go/forst/internal/namespace"
 )
 
@@ -79,7 +80,11 @@ func (v *FS) append(n *node, p []byte) (int, error) {
 		if n.tail() != s {
 			n.segs = append(n.segs, s)
 		}
-		s.data = append(s.data, p[:k]...)
+		if mutant.On(mutWriteAliases) && len(s.data) == 0 && !n.bulk {
+			s.data = p[:k:k]
+		} else {
+			s.data = append(s.data, p[:k]...)
+		}
 		s.len += int64(k)
 		n.size += int64(k)
 		n.mtim = v.now()
@@ -184,7 +189,7 @@ func (v *FS) flush(n *node, inline int64) (uint64, error) {
 
 func (n *node) uploading() bool {
 	for _, s := range n.segs {
-		if s.state == segUploading {
+		if s.state == segUploading && !mutant.On(mutSealEarly) {
 			return true
 		}
 	}
@@ -221,11 +226,13 @@ func (v *FS) enqueueLocked(n *node) uint64 {
 			continue
 		}
 		switch {
-		case s.state == segDurable:
+		case s.state == segDurable || s.state == segUploading && mutant.On(mutSealEarly):
 			s.queued = true
 			ext.Extents = append(ext.Extents, s.ext)
 		case s.state == segTail && !n.bulk && s.len > 0:
-			flush()
+			if !mutant.On(mutSegmentOrder) {
+				flush()
+			}
 			s.state, s.queued = segInline, true
 			op := namespace.Op{Kind: namespace.Append, Inode: n.ino, Len: s.len}
 			pos = v.journal.Enqueue(op.AppendTo(nil), s.data)
@@ -254,8 +261,12 @@ func (v *FS) syncNode(f *File) error {
 	if orphan {
 		return v.Err()
 	}
-	if _, err := v.flush(f.n, min(syncInline, int64(v.o.FrameLimit))); err != nil {
+	pos, err := v.flush(f.n, min(syncInline, int64(v.o.FrameLimit)))
+	if err != nil {
 		return err
+	}
+	if mutant.On(mutSyncNothing) || mutant.On(mutSyncBytesOnly) && pos == 0 {
+		return v.Err()
 	}
 	return v.wait(f.ctx)
 }
@@ -277,7 +288,7 @@ func (f *File) Close() error {
 	}
 	f.ahead.stop()
 	var err error
-	if f.writing {
+	if f.writing && !(mutant.On(mutCloseBytes) && !f.n.bulk) {
 		_, err = f.v.flush(f.n, closeInline)
 		if err == nil {
 			err = f.v.Err()

@@ -1,0 +1,44 @@
+package forstfs
+
+import "github.com/forst-go/forst/internal/mutant"
+
+// The bugs that a test build can plant here; see package mutant. conformance.TestMutants says what finds each.
+const (
+	mutSealEarly      mutant.ID = "forstfs/seal-before-durable"       // a frame names objects that are still on their way
+	mutUploadSwallow  mutant.ID = "forstfs/upload-error-swallowed"    // a failed upload counts as done
+	mutUploadOnce     mutant.ID = "forstfs/upload-not-retried"        // one lost reply fails a file
+	mutDeleteIssued   mutant.ID = "forstfs/delete-when-issued"        // objects go before the removal is acknowledged
+	mutSweepOwn       mutant.ID = "forstfs/sweep-own-epoch"           // a sweep takes what this writer is uploading
+	mutSweepPins      mutant.ID = "forstfs/sweep-ignores-handles"     // a sweep takes what an open handle reads
+	mutPinsIgnored    mutant.ID = "forstfs/delete-ignores-handles"    // what an open handle reads is deleted
+	mutPinsForgotten  mutant.ID = "forstfs/deferred-delete-forgotten" // what a handle kept from deletion stays for ever
+	mutDiscardLeaks   mutant.ID = "forstfs/orphan-objects-leak"       // objects of a removed file that no frame named stay
+	mutPackLeaks      mutant.ID = "forstfs/unused-pack-leaks"         // the object of a pack that came too late stays
+	mutSettle         mutant.ID = "forstfs/rename-without-bytes"      // a name changes before the file's bytes are in the order
+	mutCloseBytes     mutant.ID = "forstfs/close-without-bytes"       // the bytes of a closed file are not in the order
+	mutSyncBytesOnly  mutant.ID = "forstfs/sync-without-names"        // Sync without new bytes returns at once
+	mutSyncNothing    mutant.ID = "forstfs/sync-does-not-wait"        // Sync only queues
+	mutDirSyncNothing mutant.ID = "forstfs/dir-sync-no-op"            // Sync of a directory returns at once
+	mutFencedNil      mutant.ID = "forstfs/fenced-sync-nil"           // a fenced writer's Sync returns nil
+	mutCloseNil       mutant.ID = "forstfs/close-error-swallowed"     // Close of a volume that failed returns nil
+	mutPackEarly      mutant.ID = "forstfs/pack-before-object"        // the pack is in the journal before its object is durable
+	mutPackPlace      mutant.ID = "forstfs/pack-wrong-place"          // packed bytes are looked for where they are not
+	mutImageLive      mutant.ID = "forstfs/image-of-issued"           // an image holds what is issued, not what is acknowledged
+	mutFirstLivePins  mutant.ID = "forstfs/trim-ignores-handles"      // frames that an open handle reads are trimmed
+	mutStaleNotExist  mutant.ID = "forstfs/stale-is-not-exist"        // a missing object looks like a missing file
+	mutStaleForGood   mutant.ID = "forstfs/stale-view-not-renewed"    // a read that a pack overtook fails
+	mutCacheKey       mutant.ID = "forstfs/cache-key-too-short"       // objects of different epochs share cache blocks
+	mutNameReused     mutant.ID = "forstfs/object-name-reused"        // two objects get one name
+	mutWriteAliases   mutant.ID = "forstfs/write-keeps-the-buffer"    // Write does not copy
+	mutEOFFull        mutant.ID = "forstfs/eof-with-full-read"        // a full read at the end says io.EOF
+	mutShortNil       mutant.ID = "forstfs/short-read-without-error"  // a read past the end says nil
+	mutUnsyncedHidden mutant.ID = "forstfs/unsynced-bytes-hidden"     // readers see what is acknowledged only
+	mutStatAcked      mutant.ID = "forstfs/stat-size-acknowledged"    // Stat does not count what is not acknowledged
+	mutOrphanForgets  mutant.ID = "forstfs/handle-loses-bytes"        // an open file that loses its name loses its acknowledged bytes
+	mutReuseTwoSteps  mutant.ID = "forstfs/reuse-in-two-steps"        // a crash finds neither the old nor the new name
+	mutSegmentOrder   mutant.ID = "forstfs/inline-before-objects"     // the tail of a log precedes the objects before it
+	mutBudgetSleeps   mutant.ID = "forstfs/memory-waits-for-ever"     // a writer that waits for memory does not shed again
+	mutBornForeign    mutant.ID = "forstfs/newborn-is-foreign"        // a volume that is being created looks foreign
+	mutLockShared     mutant.ID = "forstfs/lock-given-twice"          // a lock excludes nobody
+	mutReaderSize     mutant.ID = "forstfs/reader-size-frozen"        // an open handle of a follower keeps its size
+)
