@@ -251,4 +251,3 @@ func byOffset(b *broken) {
 		}
 	}
 }
-

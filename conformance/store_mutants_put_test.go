@@ -308,4 +308,3 @@ func (r *following) Read(p []byte) (int, error) {
 }
 
 func (r *following) Close() error { return nil }
-

@@ -315,4 +315,3 @@ func (r eofReader) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
-
