@@ -2,6 +2,7 @@ package pebblev2_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/forst-go/forst/engineadapter/pebblev2"
 	"github.com/forst-go/forst/forstfs"
@@ -39,7 +41,7 @@ func TestEveryCrashPoint(t *testing.T) {
 			}
 			rand.New(rand.NewPCG(3, seed)).Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
 			w.check(points[:min(sample, len(points))])
-			t.Logf("%d operations, %d crash points, %d checked", len(w.states)-1, len(points), min(sample, len(points)))
+			t.Logf("%d operations, %d checkpoints, ordered %v: %d crash points, %d checked", len(w.states)-1, w.copies, w.ordered, len(points), min(sample, len(points)))
 		})
 	}
 }
@@ -49,7 +51,14 @@ type point struct {
 	n     int
 	what  string // the request that was about to land, or had just landed
 	acked int    // operations acknowledged by then
+	copy  *copied
 	world *mem.Bucket
+}
+
+// copied is an acknowledged checkpoint: its directory, and the operation after which it was made.
+type copied struct {
+	dir string
+	seq int
 }
 
 // workload writes the number of each operation under the key "seq", in the same atomic step as its changes, so that the state of a
@@ -59,8 +68,12 @@ type workload struct {
 	rng    *rand.Rand
 	db     *pebble.DB
 	states []map[string]string // states[i] is the content after operation i
-	copies int                 // checkpoints made
 	acked  atomic.Int64
+	copies int // checkpoints made
+	copy   atomic.Pointer[copied]
+
+	ordered bool
+	adapt   func(*pebble.Options) // what makes this seed's database special
 }
 
 func (w *workload) record(seed uint64) []point {
@@ -69,12 +82,12 @@ func (w *workload) record(seed uint64) []point {
 	var bucket *mem.Bucket
 	stopped := false
 	bucket = mem.NewBucket(&mem.Options{Hold: func(_ context.Context, p mem.Phase, r mem.Request) error {
-		acked := int(w.acked.Load()) // before the picture is taken
+		acked, copy := int(w.acked.Load()), w.copy.Load() // before the picture is taken
 		mu.Lock()
 		defer mu.Unlock()
 		if !stopped {
 			what := fmt.Sprintf("%s of %s %v", [...]string{"sending", "landed"}[p], r.Op, r.Keys)
-			points = append(points, point{len(points), what, acked, bucket.CrashClone(seed<<32 + uint64(len(points)))})
+			points = append(points, point{len(points), what, acked, copy, bucket.CrashClone(seed<<32 + uint64(len(points)))})
 		}
 		return nil
 	}})
@@ -82,10 +95,23 @@ func (w *workload) record(seed uint64) []point {
 	if w.rng.IntN(2) == 0 {
 		vo.FlushDelay = -1
 	}
+	// Directory syncs that return at once take back nothing that a commit, a flush or an ingestion has acknowledged.
+	if w.ordered = w.rng.IntN(3) == 0; w.ordered {
+		vo.DirSync = forstfs.Ordered
+	}
+	blobs := w.rng.IntN(2) == 0
+	w.adapt = func(o *pebble.Options) {
+		o.MemTableSize = 8 << 10
+		if blobs {
+			o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
+				return pebble.ValueSeparationPolicy{Enabled: true, MinimumSize: 40, MaxBlobReferenceDepth: 3, TargetGarbageRatio: 0.2}
+			}
+		}
+	}
 	store := must(bucket.Open("db"))(w.t)
 	vol := openVol(w.t, store, vo)
 	o := options(pebblev2.New(vol))
-	o.MemTableSize = 8 << 10
+	w.adapt(o)
 	w.db = openDB(w.t, "/db", o)
 	for range 150 + w.rng.IntN(150) {
 		w.step(vol, o)
@@ -113,8 +139,13 @@ func (w *workload) step(vol *forstfs.FS, o *pebble.Options) {
 		w.ingest(o)
 	case n < 96:
 		w.copies++
-		ok(t, w.db.Checkpoint(fmt.Sprint("/cp", w.copies), pebble.WithFlushedWAL()))
-		w.acked.Store(int64(len(w.states) - 1))
+		c := &copied{fmt.Sprint("/cp", w.copies), len(w.states) - 1}
+		ok(t, w.db.Checkpoint(c.dir, pebble.WithFlushedWAL()))
+		if w.ordered { // a checkpoint ends with a directory sync
+			ok(t, vol.Sync(context.Background()))
+		}
+		w.acked.Store(int64(c.seq))
+		w.copy.Store(c)
 	case n < 98:
 		ok(t, vol.Checkpoint(context.Background()))
 	default:
@@ -201,9 +232,16 @@ func (w *workload) checkPoint(p point) {
 			return
 		}
 		defer vol.Close()
-		o := logged(w.t, options(pebblev2.New(vol)))
-		o.ErrorIfNotExists = p.acked > 0
-		db, err := pebble.Open("/db", o)
+		fs := pebblev2.New(vol)
+		if p.copy != nil && life == 0 {
+			got, err := w.contents(fs, p.copy.dir)
+			if err != nil {
+				fail("checkpoint %s: %+v", p.copy.dir, err)
+			} else if !maps.Equal(got, w.states[p.copy.seq]) {
+				fail("checkpoint %s after operation %d has %d keys, and seq %s", p.copy.dir, p.copy.seq, len(got), got["seq"])
+			}
+		}
+		db, err := w.open(fs, "/db", p.acked > 0)
 		if err != nil {
 			fail("life %d: database: %+v", life, err)
 			return
@@ -231,4 +269,21 @@ func (w *workload) checkPoint(p point) {
 			fail("close: %v", err)
 		}
 	}
+}
+
+func (w *workload) open(fs vfs.FS, dir string, mustExist bool) (*pebble.DB, error) {
+	o := logged(w.t, options(fs))
+	w.adapt(o)
+	o.ErrorIfNotExists = mustExist
+	return pebble.Open(dir, o)
+}
+
+// contents opens a database that must be there, reads all of it and closes it.
+func (w *workload) contents(fs vfs.FS, dir string) (map[string]string, error) {
+	db, err := w.open(fs, dir, true)
+	if err != nil {
+		return nil, err
+	}
+	got, err := scan(db)
+	return got, errors.Join(err, db.Close())
 }
