@@ -80,7 +80,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%v (see %s --help)", err, cmd.CommandPath())
 	})
-	root.AddCommand(a.demoCommand(), a.demoWriterCommand(), a.probeCommand(), a.lsCommand(), a.catCommand(), a.statCommand(),
+	root.AddCommand(a.demoCommand(), a.demoWriterCommand(), a.probeCommand(), a.conformanceCommand(), a.lsCommand(), a.catCommand(), a.statCommand(),
 		a.duCommand(), a.createCommand(), a.dropCommand(), a.versionCommand())
 	return root
 }
