@@ -95,6 +95,14 @@ func TestInvariant5_ObjectsAreDeletedOnlyWhenNothingNeedsThem(t *testing.T) {
 			must(t, v.Remove(ctx, name))
 			kept = append(kept, f)
 		}
+		if round > 0 { // one that an earlier writer has stored
+			f, err := v.Open(ctx, "/old.sst", nil)
+			must(t, err)
+			must(t, v.Remove(ctx, "/old.sst"))
+			must(t, v.Sync(ctx))
+			kept = append(kept, f)
+		}
+		write(t, v, "/old.sst", patternOf(6, 30_000), true)
 		busy(v, 5, func(err error) { t.Error(err) })
 		must(t, v.Checkpoint(ctx))
 		_, err = v.Sweep(ctx)
@@ -314,12 +322,16 @@ func TestInvariant8_CloseGivesEverythingBack(t *testing.T) {
 				v, err := forstfs.Open(ctx, open(), o)
 				must(t, err)
 				busy(v, 3, func(err error) { t.Error(err) })
-				must(t, v.RemoveAll(ctx, "/a"))
-				must(t, v.RemoveAll(ctx, "/b"))
-				must(t, v.RemoveAll(ctx, "/c"))
 				must(t, v.Checkpoint(ctx)) // waits for one that runs by itself, too
 				if !v.SameNamespace() {
 					t.Fatal("what this process sees is not what it has acknowledged")
+				}
+				must(t, v.RemoveAll(ctx, "/a"))
+				must(t, v.RemoveAll(ctx, "/b"))
+				must(t, v.RemoveAll(ctx, "/c"))
+				must(t, v.Checkpoint(ctx))
+				if !v.SameNamespace() {
+					t.Fatal("what this process sees is not what it has acknowledged, when all is removed")
 				}
 				if n, p, d := v.Retained(); n+p+d != 0 {
 					t.Fatalf("an idle volume holds %d files, %d pins, %d deferred deletions", n, p, d)
@@ -346,7 +358,7 @@ func TestInvariant8_CloseGivesEverythingBack(t *testing.T) {
 				cycle(i)
 			}
 			before := footprint()
-			cycles := map[string]int{"mem": 30, "local": 6}[name] // local waits for a disk
+			cycles := map[string]int{"mem": 40, "local": 6}[name] // local waits for a disk
 			for i := range cycles {
 				cycle(i)
 			}
@@ -366,16 +378,16 @@ func TestInvariant8_CloseGivesEverythingBack(t *testing.T) {
 			if after.heap > before.heap+1<<20 {
 				t.Errorf("%d bytes of heap more after %d cycles", after.heap-before.heap, cycles)
 			}
-			if after.files > before.files || after.maps > before.maps+8 {
-				t.Errorf("%d descriptors and %d mappings more after %d cycles", after.files-before.files, after.maps-before.maps, cycles)
+			if after.files > before.files || after.mapped > before.mapped+16<<20 { // the runtime maps some itself
+				t.Errorf("%d descriptors and %d bytes of mappings more after %d cycles", after.files-before.files, after.mapped-before.mapped, cycles)
 			}
 		})
 	}
 }
 
 type usage struct {
-	goroutines, files, maps int
-	heap                    int64
+	goroutines, files int
+	heap, mapped      int64
 }
 
 // footprint is what the process holds, without the objects of mem buckets, which tests keep small.
@@ -388,8 +400,10 @@ func footprint() (u usage) {
 	if fds, err := os.ReadDir("/proc/self/fd"); err == nil {
 		u.files = len(fds)
 	}
-	if maps, err := os.ReadFile("/proc/self/maps"); err == nil {
-		u.maps = bytes.Count(maps, []byte("\n"))
+	if statm, err := os.ReadFile("/proc/self/statm"); err == nil {
+		if _, err := fmt.Sscan(string(statm), &u.mapped); err == nil {
+			u.mapped *= int64(os.Getpagesize())
+		}
 	}
 	return u
 }
