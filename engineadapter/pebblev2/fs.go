@@ -19,11 +19,14 @@
 //
 // # When the volume fails
 //
-// A volume retries by itself for minutes (forstfs.Options.RetryBudget), because Pebble does not: it ends the process when a WAL or
-// MANIFEST write fails. So it does when another process has taken the volume over (forstfs.ErrFenced). A program that wants
-// to survive sets pebble.Options.Logger to one whose Fatalf does not return to Pebble (it may panic, or stop the goroutine), closes
-// the volume and opens it again. An object that a newer writer deleted is reported as forstfs.ErrStale, never as "not exist", which
-// Pebble would take for corruption.
+// A volume retries by itself for minutes (forstfs.Options.RetryBudget), because Pebble does not: it ends the process when it cannot
+// write its WAL or MANIFEST, as is the case when another process has taken the volume over (forstfs.ErrFenced). It calls
+// pebble.Options.Logger.Fatalf for most of it; a logger whose Fatalf does not return (it stops the goroutine with runtime.Goexit)
+// keeps the rest of the program going, which may close the volume and open it again. But a directory sync behind a marker
+// ends in a panic of a goroutine of Pebble's own. So plan for the end of the process, and start again after a pause.
+//
+// Reads that fail are errors of Get and of iterators, and may be repeated. An object that a newer writer deleted is reported as
+// forstfs.ErrStale, never as "not exist", which Pebble would take for corruption.
 //
 // # Paths
 //
