@@ -45,7 +45,11 @@ func TestBodyResumes(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			f := newFake(t, tc.steps...)
-			s := f.store(t, func(c *s3.Config) { c.AttemptTimeout = 500 * time.Millisecond })
+			s := f.store(t, func(c *s3.Config) {
+				if tc.name == "stall" {
+					c.AttemptTimeout = 500 * time.Millisecond
+				}
+			})
 			r, err := s.Get(t.Context(), "k", tc.off, tc.n)
 			if err != nil {
 				t.Fatal(err)
@@ -111,7 +115,7 @@ func TestBodyFails(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			f := newFake(t, tc.steps...)
-			s := f.store(t, func(c *s3.Config) { c.RetryTimeout = time.Second })
+			s := f.store(t, nil)
 			r, err := s.Get(t.Context(), "k", 0, tc.n)
 			var got []byte
 			if err == nil {
@@ -200,7 +204,7 @@ func TestBodyEndsWithItsContext(t *testing.T) {
 	content := bytes.Repeat([]byte("x"), 1000)
 	stalled := object(content, `"e1"`, 500, true)
 	t.Run("context", func(t *testing.T) {
-		s := newFake(t, stalled).store(t, func(c *s3.Config) { c.AttemptTimeout = time.Minute })
+		s := newFake(t, stalled).store(t, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		r, err := s.Get(ctx, "k", 0, -1)
 		if err != nil {
@@ -216,7 +220,7 @@ func TestBodyEndsWithItsContext(t *testing.T) {
 		}
 	})
 	t.Run("Close", func(t *testing.T) {
-		s := newFake(t, stalled).store(t, func(c *s3.Config) { c.AttemptTimeout = time.Minute })
+		s := newFake(t, stalled).store(t, nil)
 		r, err := s.Get(t.Context(), "k", 0, -1)
 		if err != nil {
 			t.Fatal(err)

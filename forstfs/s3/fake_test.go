@@ -76,12 +76,12 @@ func (f *fake) seen() []string {
 
 func (f *fake) count() int { return len(f.seen()) }
 
-// store opens a store on the fake, with short timeouts.
+// store opens a store on the fake, with timeouts that no busy machine reaches; a test that needs short ones sets them.
 func (f *fake) store(t testing.TB, change func(*s3.Config)) *s3.Store {
 	t.Helper()
 	cfg := &s3.Config{
 		Bucket: "bucket", Prefix: "vol", Endpoint: f.URL, AccessKey: "key", SecretKey: driver.NewSecret(topSecret),
-		SessionToken: driver.NewSecret(topToken), RetryTimeout: 5 * time.Second, AttemptTimeout: 2 * time.Second, Seed: 1,
+		SessionToken: driver.NewSecret(topToken), RetryTimeout: 2 * time.Minute, AttemptTimeout: time.Minute, Seed: 1,
 	}
 	if change != nil {
 		change(cfg)

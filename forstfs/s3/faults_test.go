@@ -115,7 +115,9 @@ func TestRetriesSucceed(t *testing.T) {
 			f := newFake(t, bad, ok)
 			var retries []s3.Retry
 			s := f.store(t, func(c *s3.Config) {
-				c.AttemptTimeout = 200 * time.Millisecond
+				if name == "no answer" {
+					c.AttemptTimeout = 200 * time.Millisecond
+				}
 				c.OnRetry = func(r s3.Retry) { retries = append(retries, r) }
 			})
 			data := bytes.Repeat([]byte("0123456789"), 10_000)
@@ -148,6 +150,29 @@ func TestLostReplyIsExist(t *testing.T) {
 			err := f.store(t, nil).Put(t.Context(), "k", []byte("v"), driver.PutOptions{IfAbsent: true})
 			if !errors.Is(err, fs.ErrExist) || f.count() != 2 {
 				t.Errorf("%v after %d requests, want ErrExist after 2", err, f.count())
+			}
+		})
+	}
+}
+
+// TestBigCreateAsksBeforeItRepeats: what was sent once is sent again only if it is not there.
+func TestBigCreateAsksBeforeItRepeats(t *testing.T) {
+	big := make([]byte, 1<<20)
+	for _, tc := range []struct {
+		name string
+		then []http.HandlerFunc
+		want []string
+		kind driver.Kind
+	}{
+		{"there", []http.HandlerFunc{object(big, `"e"`, -1, false)}, []string{"PUT If-None-Match:*", "HEAD"}, driver.KindExist},
+		{"not there", []http.HandlerFunc{status(404), ok}, []string{"PUT If-None-Match:*", "HEAD", "PUT If-None-Match:*"}, driver.KindOther},
+		{"unknown", []http.HandlerFunc{status(403), refuse(412, "PreconditionFailed")}, []string{"PUT If-None-Match:*", "HEAD", "PUT If-None-Match:*"}, driver.KindExist},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f := newFake(t, append([]http.HandlerFunc{hangUp}, tc.then...)...)
+			err := f.store(t, nil).Put(t.Context(), "k", big, driver.PutOptions{IfAbsent: true})
+			if driver.KindOf(err) != tc.kind || (err == nil) != (tc.kind == driver.KindOther) || !slices.Equal(f.seen(), tc.want) {
+				t.Errorf("%v after %q, want %v after %q", err, f.seen(), tc.kind, tc.want)
 			}
 		})
 	}

@@ -201,12 +201,27 @@ func (s *Store) Put(ctx context.Context, key string, data []byte, o driver.PutOp
 		sum := md5.Sum(data)
 		in.ContentMD5 = aws.String(base64.StdEncoding.EncodeToString(sum[:]))
 	}
+	repeated := false
 	return s.do(r.ctx, c, func(a *attempt) error {
+		if repeated && o.IfAbsent && len(data) >= askFirst && s.exists(a.ctx, key) {
+			return &answerError{kind: driver.KindExist, final: true, text: "the object is there"}
+		}
+		repeated = true
 		in := in
 		in.Body = bytes.NewReader(data)
 		_, err := s.client.PutObject(a.ctx, &in)
 		return err
 	})
+}
+
+// askFirst is the size from which a failed create asks whether the object is there before it sends its bytes again. A server that
+// refuses a big body closes the connection, often before the client has read the refusal.
+const askFirst = 256 << 10
+
+// exists reports that an object is certainly there. False means nothing.
+func (s *Store) exists(ctx context.Context, key string) bool {
+	_, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: aws.String(s.cfg.Bucket), Key: aws.String(s.full(key))})
+	return err == nil
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
