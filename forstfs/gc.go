@@ -20,7 +20,7 @@ type collector struct {
 	mu   sync.Mutex
 	todo []namespace.Container
 	wake chan struct{}
-	busy bool
+	turn chan struct{} // capacity 1: held by the one that deletes
 }
 
 // released takes what the acknowledged namespace has let go. Containers that an open handle still reads wait for it.
@@ -87,7 +87,15 @@ func (g *collector) drain(ctx context.Context) error {
 	return g.delete(ctx, func() bool { return g.v.Err() == nil })
 }
 
+// delete deletes what is queued, one batch at a time. Whoever comes second waits for the batch of the first: when delete returns nil, nothing that was
+// queued before is still under way, so that Close does not cut it off.
 func (g *collector) delete(ctx context.Context, allowed func() bool) error {
+	select {
+	case g.turn <- struct{}{}:
+		defer func() { <-g.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	for {
 		if !allowed() {
 			return nil
@@ -191,12 +199,7 @@ func nameOf(c namespace.Container) objectName {
 
 // last deletes what is queued when the volume closes; what fails is an orphan for the next owner to sweep.
 func (g *collector) last() {
-	g.mu.Lock()
-	n := len(g.todo)
-	g.mu.Unlock()
-	if n > 0 {
-		if err := g.delete(g.v.bg, func() bool { return true }); err != nil {
-			g.v.o.Logger.Warn("unreachable objects stay until the next takeover", "volume", g.v.o.Name, "objects", n, "err", err)
-		}
+	if err := g.delete(g.v.bg, func() bool { return true }); err != nil {
+		g.v.o.Logger.Warn("unreachable objects stay until the next takeover", "volume", g.v.o.Name, "objects", g.pending(), "err", err)
 	}
 }

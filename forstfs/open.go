@@ -87,7 +87,7 @@ func newFS(store driver.Store, o *Options, readOnly bool) (*FS, error) {
 	v.bg, v.cancel = context.WithCancel(context.Background())
 	v.machine = &machine{v: v, acked: namespace.New()}
 	v.live = v.machine.acked
-	v.gc = &collector{v: v, wake: make(chan struct{}, 1)}
+	v.gc = &collector{v: v, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 	v.packer = &packer{v: v, wake: make(chan struct{}, 1), busy: make(chan struct{}, 1)}
 	v.packer.ctx, v.packer.stop = context.WithCancel(v.bg)
 	if v.cache = v.o.Cache; v.cache == nil {
