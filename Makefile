@@ -7,7 +7,7 @@ SERVERS := s3
 TEST_TIMEOUT ?= 30m
 FUZZTIME ?= 30s
 
-.PHONY: all build test test-race test-nightly bench fuzz lint servers clean
+.PHONY: all build test test-race test-nightly test-containers demo bench fuzz lint servers clean
 
 all: build lint test
 
@@ -24,6 +24,17 @@ test-race: $(TESTENV)
 # The long versions of the random tests; hours, not minutes. Every failure prints the seed that repeats it.
 test-nightly: $(TESTENV)
 	FORST_NIGHTLY=1 $(TESTENV) run $(SERVERS) -- go test -count 1 -p 2 -timeout 12h ./...
+	$(TESTENV) run $(SERVERS) -- tools/demos 20
+	tools/fuzz 10m
+
+# Kills a database again and again, on a local directory and on the S3 test server; DEMOS=n times.
+demo: $(TESTENV)
+	$(TESTENV) run $(SERVERS) -- tools/demos $(or $(DEMOS),1)
+
+# The suites against MinIO in a container, on any engine that the docker program reaches (docs/testing.md, Containers).
+test-containers: $(TESTENV)
+	$(TESTENV) run s3-container -- go test -v -count 1 -p 1 -timeout $(TEST_TIMEOUT) -run 'S3$$|^TestStore$$|^TestContainer' \
+		./internal/testenv ./forstfs/s3 ./conformance ./cmd/forst
 
 # BENCH=regexp chooses; pass two outputs to benchstat to compare.
 bench: $(TESTENV)

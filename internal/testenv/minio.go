@@ -83,11 +83,12 @@ func lastLines(out []byte) string { return string(out[max(0, len(out)-3000):]) }
 
 // minio is a running server.
 type minio struct {
-	guard    *guard
-	endpoint string
-	access   string
-	secret   string
-	pid      int
+	guard     *guard     // of a server that is a process
+	container *container // of one that is in a container
+	endpoint  string
+	access    string
+	secret    string
+	pid       int
 }
 
 // startMinio starts a server with a folder of its own on a free port and waits until it serves a signed request.
@@ -137,8 +138,11 @@ func tryMinio(ctx context.Context, access, secret string) (*minio, error) {
 }
 
 func minioEnv(dir, access, secret string) []string {
+	return append(minioSettings(access, secret), "PATH="+os.Getenv("PATH"), "HOME="+dir)
+}
+
+func minioSettings(access, secret string) []string {
 	return []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + dir,
 		"MINIO_ROOT_USER=" + access, "MINIO_ROOT_PASSWORD=" + secret,
 		"MINIO_BROWSER=off", "MINIO_UPDATE=off", "MINIO_SCANNER_SPEED=slowest", "NO_COLOR=1",
 	}
@@ -166,7 +170,7 @@ func (m *minio) ready(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		log := m.guard.log()
+		log := m.log()
 		if strings.Contains(log, "address already in use") || strings.Contains(log, "port is already in use") {
 			return errPortTaken
 		}
@@ -191,7 +195,19 @@ func (m *minio) client() *s3.Client {
 	})
 }
 
-func (m *minio) end() error { return m.guard.end() }
+func (m *minio) log() string {
+	if m.container != nil {
+		return m.container.log()
+	}
+	return m.guard.log()
+}
+
+func (m *minio) end() error {
+	if m.container != nil {
+		return m.container.end()
+	}
+	return m.guard.end()
+}
 
 // freePort finds a loopback address that is free now.
 func freePort() (string, error) {

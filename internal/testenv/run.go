@@ -7,23 +7,26 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// Build builds the named servers ("s3").
+// Build builds the named servers: "s3", and "s3-container", which is the same server in a container; its image is built when it starts.
 func Build(ctx context.Context, names []string) error {
 	for _, name := range names {
 		switch name {
-		case "s3":
+		case "s3", "s3-container":
 			if err := BuildMinio(ctx, os.Stderr); err != nil {
 				return err
 			}
 		default:
-			return fmt.Errorf("unknown server %q; known: s3", name)
+			return fmt.Errorf("unknown server %q; known: s3, s3-container", name)
 		}
 	}
 	return nil
@@ -64,28 +67,48 @@ func Run(names, command []string) (int, error) {
 }
 
 func run(ctx context.Context, names, command []string, signals <-chan os.Signal) (int, error) {
+	if slices.Contains(names, "s3") && slices.Contains(names, "s3-container") {
+		return 1, fmt.Errorf("s3 and s3-container are the same server: name one")
+	}
+	if slices.Contains(names, "s3-container") { // said before a build of minutes
+		if err := CheckEngine(ctx); err != nil {
+			return 1, err
+		}
+	}
 	if err := Build(ctx, names); err != nil {
 		return 1, err
 	}
-	env := append(os.Environ(), EnvRequire+"="+strings.Join(names, ","))
+	env := os.Environ()
+	var required []string
 	for _, name := range names {
-		if name == "s3" {
-			access, secret := "forst"+randomText(6), randomText(20)
-			m, err := startMinio(ctx, access, secret)
-			if err != nil {
-				return 1, err
-			}
-			defer m.end()
-			u, err := url.Parse(m.endpoint)
-			if err != nil {
-				return 1, err
-			}
-			u.User = url.UserPassword(access, secret)
-			env = append(env, EnvS3+"="+u.String())
-			env = append(env, awsEnv(access, secret)...)
-			fmt.Fprintf(os.Stderr, "MinIO serves at %s\n", m.endpoint)
+		start, what := startMinio, "MinIO"
+		if name == "s3-container" {
+			start, what = startMinioContainer, "MinIO in a container"
+			required = append(required, "containers")
 		}
+		access, secret := "forst"+randomText(6), randomText(20)
+		m, err := start(ctx, access, secret)
+		if err != nil {
+			return 1, err
+		}
+		defer m.end()
+		u, err := url.Parse(m.endpoint)
+		if err != nil {
+			return 1, err
+		}
+		u.User = url.UserPassword(access, secret)
+		env = append(env, EnvS3+"="+u.String())
+		env = append(env, awsEnv(access, secret)...)
+		const bucket = "forst"
+		if _, err := m.client().CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String(bucket)}); err != nil {
+			return 1, fmt.Errorf("creating a bucket: %w", err)
+		}
+		server := &S3Server{Endpoint: m.endpoint}
+		env = append(env, EnvS3URL+"="+server.URLIn(bucket, "run"))
+		required = append(required, "s3")
+		fmt.Fprintf(os.Stderr, "%s serves at %s\n", what, m.endpoint)
 	}
+	env = append(env, EnvRequire+"="+strings.Join(required, ","))
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Env = os.Stdin, os.Stdout, os.Stderr, env
 	if err := cmd.Start(); err != nil {

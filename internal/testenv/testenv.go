@@ -11,6 +11,7 @@
 package testenv
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -28,6 +29,16 @@ var known = map[string]func() (why string, ok bool){
 		bin := MinioPath()
 		if _, err := os.Stat(bin); err != nil {
 			return "there is no MinIO: run `go run ./internal/testenv/cmd/forst-testenv build s3` once (about 3 minutes), or `make test`", false
+		}
+		return "", true
+	},
+	// Not found by looking, because no other run may need an engine, or use one that happens to be there.
+	"containers": func() (string, bool) {
+		if !Required("containers") {
+			return "containers are tried by `make test-containers`", false
+		}
+		if err := CheckEngine(context.Background()); err != nil {
+			return err.Error(), false
 		}
 		return "", true
 	},

@@ -17,7 +17,7 @@ import (
 const usage = `usage:
   forst-testenv build SERVER...
   forst-testenv run SERVER... -- COMMAND [ARGUMENT...]
-servers: s3
+servers: s3; s3-container (the same server in a container)
 `
 
 func main() {
