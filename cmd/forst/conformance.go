@@ -69,8 +69,8 @@ every request fail in every way, and checks that nothing acknowledged is lost.
 
 Everything happens under a new prefix, URL/forst-conformance-<random>, which is removed
 at the end, also after Ctrl-C. Nothing else in the store is read or changed. All of it
-takes two minutes on a local disk, and longer on a distant store: about 170,000
-requests and 700 MiB each way, which may cost money. --run chooses a part.
+takes two minutes on a local disk, and longer on a distant store: about 40,000
+requests and 600 MiB each way, which may cost money. --run chooses a part.
 
 Exit status 1 if a case fails.`,
 		Args: nargs(1, 1),
