@@ -18,6 +18,9 @@ import (
 // EnvS3 names the shared server of a run: http://ACCESSKEY:SECRETKEY@127.0.0.1:PORT.
 const EnvS3 = "FORST_TEST_S3"
 
+// EnvS3URL is an s3:// URL on the shared server of a run, for commands; its bucket exists, its prefix is empty.
+const EnvS3URL = "FORST_TEST_S3_URL"
+
 // S3Server is an S3-compatible server for tests.
 type S3Server struct {
 	Endpoint  string // http://127.0.0.1:port
