@@ -52,7 +52,26 @@ func open(ctx context.Context, store driver.Store, o *Options, readOnly bool) (*
 	if o != nil && o.Name != "" {
 		name = o.Name
 	}
-	return nil, errors.Join(fmt.Errorf("open volume %s: %w", name, err), store.Close())
+	return nil, errors.Join(fmt.Errorf("open volume %s: %w%s", name, err, remedy(err)), store.Close())
+}
+
+// remedy is what to do about an error of Open that does not say so itself.
+func remedy(err error) string {
+	switch {
+	case errors.Is(err, ErrDamaged):
+		return " (restore the object named here from a copy of the store, or from an earlier version if the store keeps them; then open again)"
+	case driver.IsCanceled(err):
+		return ""
+	}
+	switch driver.KindOf(err) {
+	case driver.KindPermission:
+		return " (check the credentials, and that they may get, put, list and delete)"
+	case driver.KindNoStore:
+		return " (check the URL; a bucket or directory is never made unless the URL asks for it)"
+	case driver.KindTransient:
+		return " (check network and endpoint, and try again)"
+	}
+	return ""
 }
 
 // newFS makes the parts of a volume; no request is made.
