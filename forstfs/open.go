@@ -48,11 +48,15 @@ func open(ctx context.Context, store driver.Store, o *Options, readOnly bool) (*
 			err = errors.Join(err, v.cache.Close())
 		}
 	}
-	name := store.Capabilities().Name
+	return nil, errors.Join(fmt.Errorf("open volume %s: %w%s", o.named(store), err, remedy(err)), store.Close())
+}
+
+// named is what messages call the volume.
+func (o *Options) named(store driver.Store) string {
 	if o != nil && o.Name != "" {
-		name = o.Name
+		return o.Name
 	}
-	return nil, errors.Join(fmt.Errorf("open volume %s: %w%s", name, err, remedy(err)), store.Close())
+	return store.Capabilities().Name
 }
 
 // remedy is what to do about an error of Open that does not say so itself.
@@ -86,9 +90,7 @@ func newFS(store driver.Store, o *Options, readOnly bool) (*FS, error) {
 		never: make(chan struct{}), caps: store.Capabilities(),
 	}
 	v.store = v.counts.watch(store)
-	if v.o.Name == "" {
-		v.o.Name = v.caps.Name
-	}
+	v.o.Name = o.named(store)
 	v.objectSize = v.o.ObjectSize
 	if v.objectSize == 0 {
 		v.objectSize = max(v.caps.ObjectSize, 1<<20)

@@ -211,6 +211,9 @@ func (v *FS) putObject(ctx context.Context, key string, data []byte) error {
 	deadline := time.Now().Add(v.o.RetryBudget)
 	wait := 50 * time.Millisecond
 	for attempt := 1; ; attempt++ {
+		if err := v.Err(); err != nil {
+			return err // a dead volume gets no object any more
+		}
 		err := v.store.Put(ctx, key, data, driver.PutOptions{})
 		if err != nil && v.closed.Load() {
 			return ErrClosed // it was Close that ended the request
@@ -220,8 +223,7 @@ func (v *FS) putObject(ctx context.Context, key string, data []byte) error {
 		}
 		v.listen().Retrying("put "+key, attempt, err)
 		select {
-		case <-v.Failed(): // closed, too
-			return v.Err()
+		case <-v.Failed(): // or closed: the next look says which
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(wait):

@@ -3,7 +3,6 @@ package forstfs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -144,36 +143,6 @@ func (v *FS) Refresh(ctx context.Context) (changed bool, err error) {
 		return false, nil
 	}
 	return v.reader.Refresh(driver.WithComponent(ctx, driver.CompOpen))
-}
-
-// Drop ends the volume for ever: from its return on no process can use it, and its objects are deleted. The prefix is not used
-// again. The volume is closed for everything but Close.
-func (v *FS) Drop(ctx context.Context) error {
-	if err := v.writable(); err != nil {
-		return err
-	}
-	if err := v.packer.lock(ctx); err != nil {
-		return err
-	}
-	defer v.packer.unlock()
-	ctx = driver.WithComponent(ctx, driver.CompGC)
-	if err := v.journal.Drop(ctx); err != nil {
-		return fmt.Errorf("drop: %w", err)
-	}
-	var keys []string
-	for info, err := range v.store.List(ctx, journal.DataPrefix, "") {
-		if err != nil {
-			return fmt.Errorf("the volume is dropped, but its data objects are not all deleted: %w", err)
-		}
-		keys = append(keys, info.Key)
-	}
-	if len(keys) == 0 {
-		return nil
-	}
-	if err := v.store.Delete(ctx, keys); err != nil {
-		return fmt.Errorf("the volume is dropped, but its data objects are not all deleted: %w", err)
-	}
-	return nil
 }
 
 // Close makes everything that is in the order durable, ends what runs in the background, and closes the store. Bytes of files that are still
