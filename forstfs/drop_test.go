@@ -75,7 +75,6 @@ func TestDropLeavesNothing(t *testing.T) {
 		if err != nil && !errors.Is(err, forstfs.ErrStale) {
 			t.Errorf("reading from a dropped volume: %v", err)
 		}
-		must(t, v.Drop(ctx)) // again
 		must(t, h.Close())
 		must(t, v.Close())
 		remains(t, "after Drop", b)
