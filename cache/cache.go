@@ -209,8 +209,7 @@ func (c *Cache) Close() error {
 		c.stop()
 		// Whoever plans a flight does so under its table's lock and has seen closed, or has been counted.
 		for i := range c.tables {
-			c.tables[i].mu.Lock()
-			c.tables[i].mu.Unlock() //nolint:staticcheck // a barrier
+			c.tables[i].barrier()
 		}
 		c.flights.Wait()
 		for _, s := range c.shards {
@@ -229,4 +228,10 @@ func (c *Cache) Close() error {
 		}
 	})
 	return c.closeErr
+}
+
+// barrier waits until whoever holds the table's lock has left it.
+func (t *table) barrier() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 }

@@ -122,9 +122,9 @@ func (h *hostile) luck(op, key string) *luck {
 	return &luck{h, rand.New(rand.NewPCG(h.seed, f.Sum64()))}
 }
 
-func (l *luck) chance(p float64) bool { return l.rng.Float64() < p*l.evil }
+func (h *luck) chance(p float64) bool { return h.rng.Float64() < p*h.evil }
 
-func (l *luck) within(d time.Duration) time.Duration { return time.Duration(l.rng.Int64N(int64(d))) }
+func (h *luck) within(d time.Duration) time.Duration { return time.Duration(h.rng.Int64N(int64(d))) }
 
 // between is a choice of the process.
 func (h *hostile) between(lo, hi time.Duration) time.Duration {

@@ -132,7 +132,7 @@ func CreateRoot(ctx context.Context, store driver.Store, o RootOptions) (Root, e
 	}
 	for _, f := range r.Features {
 		if !strings.HasPrefix(f, "r:") && !strings.HasPrefix(f, "w:") {
-			return Root{}, fmt.Errorf("journal: feature %q: it must begin with r: or w:", f)
+			return Root{}, fmt.Errorf("journal: feature %q: want a name with the prefix \"r:\" or \"w:\"", f)
 		}
 	}
 	if r.Volume == (VolumeID{}) {

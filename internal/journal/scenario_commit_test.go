@@ -172,12 +172,11 @@ func commitScenarios() []scenario {
 			if err := p.open(); err != nil {
 				return err
 			}
-			var pos uint64
 			for range 10 { // three fit into a frame, but nobody waits until a frame is full
-				pos = p.Enqueue([]byte(strings.Repeat("x", 300)+"\n"), nil)
+				p.Enqueue([]byte(strings.Repeat("x", 300)+"\n"), nil)
 			}
-			pos = p.Enqueue([]byte(strings.Repeat("y", 5000)+"\n"), nil)
-			pos = p.Enqueue([]byte("z\n"), nil)
+			p.Enqueue([]byte(strings.Repeat("y", 5000)+"\n"), nil)
+			pos := p.Enqueue([]byte("z\n"), nil)
 			if err := p.Wait(l.ctx, pos); err != nil {
 				return err
 			}
