@@ -15,7 +15,7 @@ const (
 	plantIgnoreIfAbsent  = "ignore-if-absent"  // create-if-absent replaces, as on servers that do not know the header
 	plantShortRead       = "short-read"        // a read of a range ends early, without an error
 	plantListMissesFresh = "list-misses-fresh" // a list lacks the object that was put last
-	plantForgetPuts      = "forget-puts"       // every 20th put is acknowledged and not carried out
+	plantForgetPuts      = "forget-puts"       // every 5th create-if-absent is acknowledged and not carried out
 )
 
 func confPlants() []string {
@@ -24,10 +24,10 @@ func confPlants() []string {
 
 // plantWorld is what the handles on one root share.
 type plantWorld struct {
-	plant string
-	mu    sync.Mutex
-	puts  int
-	last  string
+	plant   string
+	mu      sync.Mutex
+	creates int
+	last    string
 }
 
 func newPlantWorld(plant string) *plantWorld { return &plantWorld{plant: plant} }
@@ -46,16 +46,18 @@ type planted struct {
 }
 
 // note counts a put and says whether it is to be forgotten.
-func (w *plantWorld) note(key string) bool {
+func (w *plantWorld) note(key string, create bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.puts++
 	w.last = key
-	return w.plant == plantForgetPuts && w.puts%20 == 0
+	if create {
+		w.creates++
+	}
+	return create && w.plant == plantForgetPuts && w.creates%5 == 0
 }
 
 func (p *planted) Put(ctx context.Context, key string, data []byte, o driver.PutOptions) error {
-	if p.w.note(key) {
+	if p.w.note(key, o.IfAbsent) {
 		return nil
 	}
 	if p.w.plant == plantIgnoreIfAbsent {

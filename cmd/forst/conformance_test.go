@@ -93,7 +93,7 @@ func TestConformanceFindsFaults(t *testing.T) {
 		plantIgnoreIfAbsent:  "store/if-absent/race-of-16-has-one-winner",
 		plantShortRead:       "store/get/range-in-the-middle",
 		plantListMissesFresh: "store/list/right-after-put",
-		plantForgetPuts:      "durability/crash/every-point-of-takeovers-after-close",
+		plantForgetPuts:      "durability/fault/every-read-short",
 	}
 	for _, plant := range confPlants() {
 		t.Run(plant, func(t *testing.T) {
