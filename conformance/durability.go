@@ -18,18 +18,18 @@ type DurabilityCase struct {
 	run   func(*fsEnv)
 }
 
-// Run checks one case on fresh stores. A case that waits takes virtual time when tb is a *testing.T and the store is
-// volatile, or when the caller has brought it into a bubble of testing/synctest.
+// Run checks one case on fresh stores. A case that spends its time waiting takes virtual time when tb is a *testing.T and the store is volatile; elsewhere it
+// does a part of its work, in real time.
 func (c DurabilityCase) Run(tb TB, m Maker) {
 	tb.Helper()
-	run := func(tb TB) {
-		c.run(&fsEnv{TB: tb, ctx: context.WithoutCancel(tb.Context()), open: m.Fresh(tb), last: new(sync.Map)})
+	run := func(tb TB, virtual bool) {
+		c.run(&fsEnv{TB: tb, ctx: context.WithoutCancel(tb.Context()), open: m.Fresh(tb), last: new(sync.Map), virtual: virtual})
 	}
 	if t, ok := tb.(*testing.T); ok && c.waits && m.volatile(tb) {
-		synctest.Test(t, func(t *testing.T) { run(t) })
+		synctest.Test(t, func(t *testing.T) { run(t, true) })
 		return
 	}
-	run(tb)
+	run(tb, false)
 }
 
 func (m Maker) volatile(tb TB) bool {

@@ -245,9 +245,8 @@ func (r *cutReader) Close() error { return nil }
 
 // everyFault runs the same work with the fault at the first request, the second, and so on, until a run meets none.
 func (e *fsEnv) everyFault(what fault) {
-	quick := e.handle().Capabilities().Volatile
 	step, unit := 1, time.Second
-	if !quick { // real time and real requests: a part of them
+	if !e.virtual { // real time and real requests: a part of them
 		step, unit = 9, 20*time.Millisecond
 	}
 	runs := 0

@@ -193,6 +193,8 @@ type history struct {
 	dirs  []string // of the workers
 	begin []*tree  // what each worker found
 	ops   [][]*op
+
+	tell func(line) // of a child process: what is begun and what has returned; may be nil
 }
 
 // newHistory is that of an owner who found the trees.
@@ -205,19 +207,34 @@ func (h *history) call(w int, o *op, f func() error) error {
 	h.mu.Lock()
 	o.start = h.clock.tick()
 	h.ops[w] = append(h.ops[w], o)
+	h.say("call", w, o)
 	h.mu.Unlock()
 	err := f()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	o.end, o.ok = h.clock.tick(), err == nil
+	h.say("return", w, o)
 	return err
 }
 
-// wrote says that the file has grown.
+// wrote says that the file is about to grow.
 func (h *history) wrote(f *fileText, n int64) {
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	f.written += n
-	h.mu.Unlock()
+	h.say("wrote", 0, &op{file: f, n: n})
+}
+
+// say tells the parent process. h.mu is held, so that the lines have the order of the moments.
+func (h *history) say(what string, w int, o *op) {
+	if h.tell == nil {
+		return
+	}
+	l := line{What: what, Worker: w, Kind: o.kind, Path: o.path, To: o.to, N: o.n, Ack: o.ack, OK: o.ok}
+	if o.file != nil {
+		l.Seed, l.Inode, l.Bulk = o.file.seed, o.file.inode, o.file.bulk
+	}
+	h.tell(l)
 }
 
 // never is after everything.

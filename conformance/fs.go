@@ -50,6 +50,8 @@ type fsEnv struct {
 	ctx  context.Context
 	open func(context.Context) (driver.Store, error)
 	last *sync.Map // *forstfs.FS: mounted and not closed yet
+
+	virtual bool // in a bubble of testing/synctest: waiting costs nothing
 }
 
 // smallOptions reach every path of a volume with few bytes: objects of 4 KiB, frames of 2 KiB, a cache that evicts. Nothing is
@@ -177,16 +179,23 @@ func bytesOf(n int, seed uint64) []byte {
 
 // fillBytes gives p the bytes that lie at off in the endless text of a seed.
 func fillBytes(p []byte, off int64, seed uint64) {
-	for i := range p {
-		p[i] = byteAt(off+int64(i), seed)
+	for i := 0; i < len(p); {
+		x := eightBytes(off>>3, seed)
+		for b := off & 7; b < 8 && i < len(p); b++ {
+			p[i] = byte(x >> (8 * uint(b)))
+			i, off = i+1, off+1
+		}
 	}
 }
 
-func byteAt(off int64, seed uint64) byte {
-	x := (seed+1)*0x9e3779b97f4a7c15 ^ uint64(off>>3)*0xbf58476d1ce4e5b9
+func eightBytes(n int64, seed uint64) uint64 {
+	x := (seed+1)*0x9e3779b97f4a7c15 ^ uint64(n)*0xbf58476d1ce4e5b9
 	x ^= x >> 29
-	x *= 0x94d049bb133111eb
-	return byte(x >> (8 * (uint(off) & 7)))
+	return x * 0x94d049bb133111eb
+}
+
+func byteAt(off int64, seed uint64) byte {
+	return byte(eightBytes(off>>3, seed) >> (8 * (uint(off) & 7)))
 }
 
 func (e *fsEnv) create(v *forstfs.FS, name string) *forstfs.File {

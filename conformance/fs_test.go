@@ -6,5 +6,10 @@ import (
 	"github.com/forst-go/forst/conformance"
 )
 
-func TestFSMem(t *testing.T)   { conformance.RunFS(t, memMaker()) }
-func TestFSLocal(t *testing.T) { conformance.RunFS(t, localMaker()) }
+func TestFSMem(t *testing.T) { conformance.RunFS(t, memMaker()) }
+
+// What waits for disks or servers waits at the same time.
+func TestFSLocal(t *testing.T) {
+	t.Parallel()
+	conformance.RunFS(t, localMaker())
+}

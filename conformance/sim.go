@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,14 +25,22 @@ import (
 
 // The environment of RunSimulation.
 const (
-	EnvSimSeed = "FORST_SIM_SEED" // run this seed only
-	EnvSimRuns = "FORST_SIM_RUNS" // how many seeds
+	EnvSimSeed  = "FORST_SIM_SEED"  // run this seed only
+	EnvSimRuns  = "FORST_SIM_RUNS"  // how many seeds
+	EnvSimFirst = "FORST_SIM_FIRST" // the first of them, instead of 1
 )
 
 // RunSimulation runs schedules of several processes that open, write, check, image, sweep, follow, crash, stop and go on over one bucket in memory behind
 // a hostile network, in virtual time. A failure prints its seed, which FORST_SIM_SEED runs again.
 func RunSimulation(t *testing.T, runs int) {
 	first := uint64(1)
+	if s := os.Getenv(EnvSimFirst); s != "" {
+		n, err := strconv.ParseUint(s, 0, 64)
+		if err != nil {
+			t.Fatalf("%s: %v", EnvSimFirst, err)
+		}
+		first = n
+	}
 	if s := os.Getenv(EnvSimSeed); s != "" {
 		n, err := strconv.ParseUint(s, 0, 64)
 		if err != nil {
@@ -45,6 +54,8 @@ func RunSimulation(t *testing.T, runs int) {
 		}
 		runs = n
 	}
+	// One processor: what runs at the same instant then runs in nearly the same order each time.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	total := map[string]int{}
 	start := time.Now()
 	for seed := first; seed < first+uint64(runs); seed++ {
