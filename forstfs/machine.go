@@ -151,15 +151,25 @@ func (v *FS) applyLive(op *namespace.Op, inline namespace.Extent) error {
 			v.orphaned(f)
 		}
 	}
-	if v.readOnly {
-		for _, n := range v.nodes {
-			n.hasView.Store(nil)
-			if f, ok := v.live.File(n.ino); ok {
-				n.resize(f.Size)
-			}
+	if v.readOnly { // a writer does this when the operation is acknowledged
+		v.changed(op.Inode)
+		for i := range op.Packs {
+			v.changed(op.Packs[i].Inode)
 		}
 	}
 	return nil
+}
+
+// changed makes the open handles of a file see what a follower has learned of it. FS.mu is held.
+func (v *FS) changed(ino namespace.Inode) {
+	n := v.nodes[ino]
+	if n == nil || n.orphan {
+		return
+	}
+	n.hasView.Store(nil)
+	if f, ok := v.live.File(ino); ok {
+		n.resize(f.Size)
+	}
 }
 
 // victims are the open files that may lose their last name by op.

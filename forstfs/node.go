@@ -116,7 +116,10 @@ func (v *FS) releaseNode(n *node) {
 func (v *FS) giveUp(n *node) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if s := n.tail(); s != nil && (n.err != nil || v.Err() != nil) {
+	if n.err == nil {
+		n.err = v.Err() // who opens the file again must not take the end of what is left for the end of the file
+	}
+	if s := n.tail(); s != nil && n.err != nil {
 		v.letGo(s)
 	}
 }

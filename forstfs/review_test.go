@@ -322,6 +322,19 @@ func TestNothingIsUploadedForNobody(t *testing.T) {
 			t.Errorf("Close of a fenced writer: %v", err)
 		}
 	}
+	for _, name := range []string{"y.sst", "y.log"} { // its bytes are lost, which must not look like their end
+		r, err := v.Open(ctx, name, nil)
+		must(t, err)
+		p := make([]byte, 100)
+		if n, err := r.ReadAt(p, 11_000); n > 0 && err == nil {
+			if !bytes.Equal(p, content(12_000, 1)[11_000:11_100]) {
+				t.Errorf("%s: wrong bytes", name)
+			}
+		} else if !errors.Is(err, forstfs.ErrFenced) {
+			t.Errorf("reading %s on: %d, %v", name, n, err)
+		}
+		must(t, r.Close())
+	}
 	if err := v.Close(); !errors.Is(err, forstfs.ErrFenced) {
 		t.Errorf("Close of a fenced volume: %v", err)
 	}
