@@ -29,9 +29,10 @@ type stall struct {
 	after bool
 	mu    sync.Mutex
 	n     int
-	on    bool          // requests are counted
-	hit   chan struct{} // closed when the process is stopped
-	free  chan struct{} // closed to let it go
+	on    bool                        // requests are counted
+	match func(what, key string) bool // which requests are counted; nil all
+	hit   chan struct{}               // closed when the process is stopped
+	free  chan struct{}               // closed to let it go
 }
 
 func newStall(at int, after, on bool) *stall {
@@ -52,10 +53,10 @@ func (s *stall) stop() {
 }
 
 // meet counts a request and says whether it is the one.
-func (s *stall) meet() bool {
+func (s *stall) meet(what, key string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.on {
+	if !s.on || s.match != nil && !s.match(what, key) {
 		return false
 	}
 	s.n++
@@ -66,12 +67,12 @@ func (s *stall) meet() bool {
 	return true
 }
 
-func (s *stall) around(do func()) {
-	if !s.after && s.meet() {
+func (s *stall) around(what, key string, do func()) {
+	if !s.after && s.meet(what, key) {
 		<-s.free
 	}
 	do()
-	if s.after && s.meet() {
+	if s.after && s.meet(what, key) {
 		<-s.free
 	}
 }
@@ -84,22 +85,22 @@ type stallStore struct {
 func (s *stallStore) Unwrap() driver.Store { return s.Store }
 
 func (s *stallStore) Put(ctx context.Context, key string, data []byte, o driver.PutOptions) (err error) {
-	s.s.around(func() { err = s.Store.Put(ctx, key, data, o) })
+	s.s.around("put", key, func() { err = s.Store.Put(ctx, key, data, o) })
 	return err
 }
 
 func (s *stallStore) Get(ctx context.Context, key string, off, n int64) (r io.ReadCloser, err error) {
-	s.s.around(func() { r, err = s.Store.Get(ctx, key, off, n) })
+	s.s.around("get", key, func() { r, err = s.Store.Get(ctx, key, off, n) })
 	return r, err
 }
 
 func (s *stallStore) Stat(ctx context.Context, key string) (i driver.Info, err error) {
-	s.s.around(func() { i, err = s.Store.Stat(ctx, key) })
+	s.s.around("stat", key, func() { i, err = s.Store.Stat(ctx, key) })
 	return i, err
 }
 
 func (s *stallStore) Delete(ctx context.Context, keys []string) (err error) {
-	s.s.around(func() { err = s.Store.Delete(ctx, keys) })
+	s.s.around("delete", keys[0], func() { err = s.Store.Delete(ctx, keys) })
 	return err
 }
 
@@ -107,7 +108,7 @@ func (s *stallStore) List(ctx context.Context, prefix, after string) iter.Seq2[d
 	return func(yield func(driver.Info, error) bool) {
 		var all []driver.Info
 		var err error
-		s.s.around(func() { all, err = driver.ListAll(ctx, s.Store, prefix, after) })
+		s.s.around("list", prefix, func() { all, err = driver.ListAll(ctx, s.Store, prefix, after) })
 		for _, i := range all {
 			if !yield(i, nil) {
 				return

@@ -329,26 +329,26 @@ var fsReadCases = []FSCase{
 		}
 	}},
 	{"read/a-missing-object-is-no-missing-file", func(e *fsEnv) {
-		// Somebody deletes what a file needs: the reads fail, and neither as "not exist" nor as the end of the file.
+		// Somebody deletes what files need: the reads fail, and neither as "not exist" nor as the end of the file.
 		v := e.mount()
 		e.put(v, "/a.sst", bytesOf(9000, 1), true)
 		e.put(v, "/b.log", bytesOf(900, 1), true)
-		v = e.again(v) // nothing is in the cache but the frames
+		e.put(v, "/c.log", bytesOf(900, 2), true)
+		e.close(v)
 		o := smallOptions()
 		o.CacheBytes = -1
-		e.close(v)
 		v = e.mountOn(e.store(), o)
 		s := e.handle()
-		e.must(s.Delete(e.ctx, append(e.keys("data/"), e.keys("journal/")...)))
+		e.same(v, "/c.log", bytesOf(900, 2)) // so that the frame of b.log is not the one that was read last
+		e.must(s.Delete(e.ctx, append(e.keys("data/"), e.dataFrames()...)))
 		for _, name := range []string{"/a.sst", "/b.log"} {
 			f := e.openFile(v, name)
 			n, err := f.ReadAt(make([]byte, 700), 0)
 			if err == nil {
-				e.must(f.Close())
-				continue // still in memory
+				e.Fatalf("%s: its bytes are gone, and a read gives some", name)
 			}
 			if n != 0 || err == io.EOF || isNotExist(err) || errors.Is(err, fs.ErrNotExist) || driver.KindOf(err) == driver.KindNotExist {
-				e.Fatalf("%s: its object is gone: %d bytes, %v", name, n, err)
+				e.Fatalf("%s: its bytes are gone: %d bytes, %v", name, n, err)
 			}
 			e.want("reading "+name, err, forstfs.ErrStale)
 			e.must(f.Close())
