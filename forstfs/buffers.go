@@ -8,14 +8,15 @@ type buffers struct {
 	mu    sync.Mutex
 	free  map[int][][]byte // by capacity
 	bytes int64            // in free
+	out   int64            // handed out
 	max   int64
-	used  func() int64 // charged to the budget
 }
 
 // buffer is one allocation; the segments that a tail was split into share it.
 type buffer struct {
 	data []byte
-	refs int // guarded by buffers.mu
+	refs int  // guarded by buffers.mu
+	lost bool // guarded by buffers.mu: not for reuse
 }
 
 const firstBuffer = 32 << 10
@@ -36,6 +37,7 @@ func nextCap(size int, limit int64) int {
 func (p *buffers) get(capacity int) *buffer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.out += int64(capacity)
 	if l := p.free[capacity]; len(l) > 0 {
 		b := l[len(l)-1]
 		p.free[capacity] = l[:len(l)-1]
@@ -43,7 +45,7 @@ func (p *buffers) get(capacity int) *buffer {
 		return &buffer{data: b, refs: 1}
 	}
 	for c, l := range p.free { // the budget bounds both together: what waits for another size makes room
-		if p.bytes+p.used() <= p.max {
+		if p.out+p.bytes <= p.max {
 			break
 		}
 		p.bytes -= int64(len(l)) * int64(c)
@@ -70,8 +72,12 @@ func (p *buffers) done(b *buffer) {
 		return
 	}
 	size := int64(cap(b.data))
+	p.out -= size
+	if b.lost {
+		return
+	}
 	for c, l := range p.free { // room for what is in use now, at the expense of sizes that are not
-		if p.bytes+size <= p.max {
+		if p.out+p.bytes+size <= p.max {
 			break
 		}
 		if len(l) > 0 && c != cap(b.data) {
@@ -79,8 +85,19 @@ func (p *buffers) done(b *buffer) {
 			delete(p.free, c)
 		}
 	}
-	if p.bytes+size <= p.max {
+	if p.out+p.bytes+size <= p.max {
 		p.free[cap(b.data)] = append(p.free[cap(b.data)], b.data[:0])
 		p.bytes += size
 	}
+}
+
+// lose is done for a buffer that a request may still read: it is never handed out again.
+func (p *buffers) lose(b *buffer) {
+	if b == nil {
+		return
+	}
+	p.mu.Lock()
+	b.lost = true
+	p.mu.Unlock()
+	p.done(b)
 }

@@ -68,3 +68,10 @@ func newTestNode(size int64) *node {
 	n.cond.L = &n.mu
 	return n
 }
+
+// UploadBytes is the memory of bulk files: in use and kept for use.
+func (v *FS) UploadBytes() (used, kept, limit int64) {
+	v.buffers.mu.Lock()
+	defer v.buffers.mu.Unlock()
+	return v.buffers.out, v.buffers.bytes, v.budget.max
+}

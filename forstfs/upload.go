@@ -163,7 +163,8 @@ func (v *FS) upload(n *node, s *segment) {
 func (v *FS) uploaded(n *node, s *segment, key string, c namespace.Container, err error) {
 	if err != nil && !mutant.On(mutUploadSwallow) {
 		n.err = fmt.Errorf("upload of %s: %w", key, storeErr(err))
-		s.data, s.buf = nil, nil // not for reuse: a request that was given up may still read it
+		v.buffers.lose(s.buf) // a request that was given up may still read it
+		s.data, s.buf = nil, nil
 	} else {
 		s.ext = namespace.Extent{Container: c, Len: s.len}
 		v.buffers.done(s.buf)
