@@ -50,7 +50,9 @@ func TestInvariant1_DataObjectsAreDurableBeforeAFrameReferencesThem(t *testing.T
 			defer mu.Unlock()
 			durable[key] = true
 		}
-		v, err := forstfs.Open(ctx, s, small())
+		o := small()
+		o.RetryBudget = time.Hour
+		v, err := forstfs.Open(ctx, s, o)
 		must(t, err)
 		busy(v, 8, func(err error) { t.Error(err) })
 		must(t, v.Close())

@@ -329,6 +329,7 @@ func (s *stress) run(workers, steps int) {
 	s.check("create", mount(s.t, s.b, nil).Close())
 	o := small()
 	o.FlushDelay = []time.Duration{-1, 10 * time.Millisecond, time.Second}[s.seed%3]
+	o.RetryBudget = time.Hour
 	o.MaxInflight = 1 + int(s.seed%4)
 	o.FrameLimit = 1 << (10 + s.seed%6)
 	o.CacheBytes = []int64{-1, 256 << 10, 4 << 20}[s.seed/3%3]
