@@ -11,9 +11,8 @@ import (
 
 // inventory is what a process that opens the volume now would find, read without changing anything.
 type inventory struct {
-	state   *namespace.State
-	needed  map[string]bool // keys of the objects and frames that hold bytes of files
-	dropped bool
+	state  *namespace.State
+	needed map[string]bool // keys of the objects and frames that hold bytes of files
 }
 
 // takeInventory replays a volume with a reader of its own.

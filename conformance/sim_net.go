@@ -28,7 +28,6 @@ type simNet struct {
 	mu    sync.Mutex
 	calm  bool
 	stats map[string]int
-	keep  []string // what happened, for the report of a failure
 }
 
 // simProc is a process as the network sees it.
