@@ -44,8 +44,9 @@ func TestEveryEnd(t *testing.T) {
 			defer w.Close()
 			_, err := w.Sweep(ctx)
 			must(t, err)
-			for e.v.Err() == nil { // until it notices
-				time.Sleep(ms)
+			_ = e.v.MkdirAll(ctx, "/last") // now it notices
+			if err := e.v.Sync(ctx); !errors.Is(err, forstfs.ErrFenced) {
+				t.Errorf("Sync: %v", err)
 			}
 			time.Sleep(time.Second)
 			if err := e.v.Close(); !errors.Is(err, forstfs.ErrFenced) {
@@ -54,6 +55,10 @@ func TestEveryEnd(t *testing.T) {
 		}, []error{forstfs.ErrFenced, forstfs.ErrStale}},
 		{"failure", func(t *testing.T, e *ending) {
 			e.s.Add(fault.Rule{Ops: []fault.Op{fault.Put}, Do: fault.Fail(nil)})
+			_ = e.v.MkdirAll(ctx, "/last") // whoever has ended already needs no frame
+			if err := e.v.Sync(ctx); !errors.Is(err, forstfs.ErrFailed) {
+				t.Errorf("Sync: %v", err)
+			}
 			<-e.v.Failed()
 			time.Sleep(time.Second)
 			if err := e.v.Close(); !errors.Is(err, forstfs.ErrFailed) {
