@@ -26,6 +26,10 @@ var crashCases = []DurabilityCase{
 	{"crash/every-point-with-an-operation-per-frame", false, func(e *fsEnv) {
 		e.everyCrashPoint(scenario{seed: 6, workers: 1, steps: 250, owners: 1, frame: 40, most: 60})
 	}},
+	{"crash/every-point-with-deletions-in-time", true, func(e *fsEnv) {
+		// What is removed is deleted in the background a little later: steps take their time, so that it happens among them.
+		e.everyCrashPoint(scenario{seed: 7, workers: 2, steps: 150, owners: 1, house: 30, pause: 150 * time.Millisecond})
+	}},
 	{"crash/every-point-of-takeovers", false, func(e *fsEnv) {
 		e.everyCrashPoint(scenario{seed: 4, workers: 1, steps: 30, owners: 7, house: 9, slow: 100 * time.Microsecond})
 	}},
@@ -43,8 +47,9 @@ type scenario struct {
 	house   int // a Checkpoint or Sweep after this many steps of worker 0
 	close   bool
 	slow    time.Duration
-	frame   int // limit of a frame in bytes
-	most    int // bytes of a write
+	pause   time.Duration // between steps, where time is virtual
+	frame   int           // limit of a frame in bytes
+	most    int           // bytes of a write
 }
 
 // chain is what the owners of a volume did, in their order.
@@ -103,6 +108,9 @@ func (e *fsEnv) play(s scenario, c *chain, mount func(owner int) *forstfs.FS) {
 
 func (e *fsEnv) work(k *worker, s scenario) {
 	for i := range s.steps {
+		if e.virtual {
+			time.Sleep(s.pause)
+		}
 		err := k.step()
 		if err == nil && k.w == 0 && s.house > 0 && i%s.house == s.house-1 {
 			err = k.house(i / s.house)

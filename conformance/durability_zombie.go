@@ -158,6 +158,7 @@ type zombie struct {
 	open  func(ctxType) (driver.Store, error)
 	stall *stall
 	kind  stallKind
+	first *forstfs.FS
 	chain chain
 }
 
@@ -247,9 +248,9 @@ func (z *zombie) run() (hit bool, err error) {
 	if err == nil {
 		err = z.work(z.worker(first, h), 25)
 	}
-	defer first.Close()
+	z.first = first
 	if err != nil {
-		return false, err
+		return false, errors.Join(err, first.Close())
 	}
 	switch z.kind {
 	case stallWriter:
@@ -434,6 +435,11 @@ func (z *zombie) last(owner *forstfs.FS) error {
 	}
 	if _, err := z.adopt(v); err != nil {
 		return errors.Join(err, v.Close())
+	}
+	if z.first != nil { // what it was still uploading has landed when its Close returns
+		if err := z.first.Close(); err != nil && !ended(err) {
+			return err
+		}
 	}
 	if _, err := v.Sweep(z.ctx); err != nil {
 		return err

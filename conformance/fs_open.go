@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -356,9 +357,20 @@ var fsGarbageCases = []FSCase{
 		g := e.create(v, "/half.sst")
 		e.write(g, bytesOf(9000, 3))
 		e.must(g.Close()) // in the store, its name not synced
-		w := e.mount()
+		w := e.mountOn(e.store(), uncached())
+		own := func() (n int) {
+			for _, k := range e.keys("data/") {
+				if epoch, _, _, ok := journal.ParseDataKey(k); ok && epoch == w.Epoch() {
+					n++
+				}
+			}
+			return n
+		}
 		h := e.create(w, "/own.sst") // the new owner's own upload is none
 		e.write(h, bytesOf(9000, 4))
+		for own() == 0 { // until a part of it is there
+			runtime.Gosched()
+		}
 		_, err := w.Sweep(e.ctx)
 		e.must(err)
 		e.must(h.Close())

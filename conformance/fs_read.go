@@ -230,7 +230,7 @@ var fsReadCases = []FSCase{
 		}
 		for how, end := range ends {
 			for _, name := range []string{"/d/x.log", "/d/x.sst"} {
-				v := e.mount()
+				v := e.mountOn(e.store(), uncached())
 				e.must(v.RemoveAll(e.ctx, "/d"))
 				e.mkdir(v, "/d")
 				e.put(v, "/other", []byte("other"), false)
@@ -242,6 +242,8 @@ var fsReadCases = []FSCase{
 				}
 				for range 3 {
 					e.must(v.Checkpoint(e.ctx))
+					e.put(v, "/tick.log", []byte("tick"), true)
+					e.same(v, "/tick.log", []byte("tick")) // so that it is not f's frame that was read last
 					e.sameHandle(f, want)
 				}
 				_, err := v.Sweep(e.ctx)

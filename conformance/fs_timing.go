@@ -136,8 +136,9 @@ var fsTimingCases = []FSCase{
 		e.names(w, "/", "d")
 	}},
 	{"open/while-it-is-being-created", func(e *fsEnv) {
-		// One process has looked for the root and found none, when another creates the volume and works with it.
+		// One process has looked for the root, twice, and found none, when another creates the volume and works with it.
 		s, hold := e.held(true, func(what, key string) bool { return what == "get" && key == journal.RootKey })
+		hold.at = 1
 		hold.start()
 		type opened struct {
 			v   *forstfs.FS

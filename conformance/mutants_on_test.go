@@ -3,9 +3,19 @@
 package conformance_test
 
 import (
+	"context"
+	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
 
 	planted "github.com/forst-go/forst/internal/mutant"
+	"github.com/forst-go/forst/internal/testenv"
 )
 
 // envMutant names the bug that a child process of TestMutants carries.
@@ -15,4 +25,129 @@ func plantMutant() {
 	if id := os.Getenv(envMutant); id != "" {
 		planted.Activate(planted.ID(id))
 	}
+}
+
+// TestMutants plants each bug of the table in a process of its own, which runs the case that must catch it and must fail. The same case passes
+// without the bug. Every bug that is planted anywhere in the module must be in a table.
+func TestMutants(t *testing.T) {
+	if os.Getenv(envMutant) != "" {
+		t.Fatal("a mutant of the mutants")
+	}
+	inTable := map[string]bool{}
+	healthy := map[string]mutantRow{}
+	for _, r := range mutantTable {
+		if inTable[r.id+" "+r.catch] {
+			t.Errorf("%s has two equal rows", r.id)
+		}
+		inTable[r.id], inTable[r.id+" "+r.catch] = true, true
+		if r.catch != ownTests {
+			healthy[r.catch] = r
+		}
+	}
+	for id, owned := range allPlanted(t) {
+		if !inTable[id] && !owned {
+			t.Errorf("nobody catches %s: it has no row here and no test of its own package names it", id)
+		}
+	}
+	t.Run("without", func(t *testing.T) {
+		for catch, r := range healthy {
+			t.Run(catch, func(t *testing.T) {
+				t.Parallel()
+				if out, passed := child(t, mutantRow{catch: r.catch, schedules: r.schedules}); !passed || !strings.Contains(out, "--- PASS: "+catch) {
+					t.Errorf("the case does not pass without a bug:\n%s", tail(out))
+				}
+			})
+		}
+	})
+	for _, r := range mutantTable {
+		if r.catch == ownTests {
+			continue
+		}
+		t.Run(r.id, func(t *testing.T) {
+			t.Parallel()
+			out, passed := child(t, r)
+			switch {
+			case passed:
+				t.Errorf("%s does not notice", r.catch)
+			case strings.Contains(out, "--- FAIL: "+r.catch), strings.Contains(out, "panic: "):
+				t.Logf("caught: %s", reason(out))
+			default:
+				t.Errorf("the process failed for another reason:\n%s", tail(out))
+			}
+		})
+	}
+	t.Logf("%d rows", len(mutantTable))
+}
+
+// slots bounds the processes at once.
+var slots = make(chan struct{}, 2)
+
+// child runs one case in a process with the bug, or without one.
+func child(t *testing.T, r mutantRow) (out string, passed bool) {
+	t.Helper()
+	slots <- struct{}{}
+	defer func() { <-slots }()
+	var pattern []string
+	for elem := range strings.SplitSeq(r.catch, "/") {
+		pattern = append(pattern, "^"+regexp.QuoteMeta(elem)+"$")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run", strings.Join(pattern, "/"), "-test.v", "-test.timeout", "20s", "-rapid.nofailfile")
+	cmd.Env = append(os.Environ(), envMutant+"="+r.id, fmt.Sprintf("FORST_SIM_RUNS=%d", max(r.schedules, 1)))
+	cmd.Dir = t.TempDir()
+	b, err := cmd.CombinedOutput()
+	return string(b), err == nil
+}
+
+func tail(out string) string { return out[max(0, len(out)-3000):] }
+
+// reason is the first line of the failure.
+func reason(out string) string {
+	for line := range strings.Lines(out) {
+		line = strings.TrimSpace(line)
+		if strings.Contains(line, ".go:") || strings.HasPrefix(line, "panic: ") {
+			return line[:min(len(line), 200)]
+		}
+	}
+	return "?"
+}
+
+var (
+	plantedConst   = regexp.MustCompile(`(mut[A-Za-z]+)\s+mutant\.ID = "([a-z]+/[a-z-]+)"`)
+	plantedInPlace = regexp.MustCompile(`mutant\.On\("([a-z]+/[a-z-]+)"\)`)
+)
+
+// allPlanted finds every bug that is planted in the module, and whether a test of its own package names it.
+func allPlanted(t *testing.T) map[string]bool {
+	root, err := testenv.Root()
+	must(t, err)
+	all := map[string]bool{}
+	for _, dir := range []string{"forstfs", "cache", "cache/disk", "internal/journal", "internal/namespace"} {
+		files, err := filepath.Glob(filepath.Join(root, dir, "*.go"))
+		must(t, err)
+		var tests strings.Builder
+		names := map[string][]string{} // how tests may call it
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			must(t, err)
+			if strings.HasSuffix(f, "_test.go") {
+				tests.Write(b)
+				continue
+			}
+			for _, m := range plantedConst.FindAllStringSubmatch(string(b), -1) {
+				names[m[2]] = append(names[m[2]], m[1], `"`+m[2][strings.IndexByte(m[2], '/')+1:]+`"`)
+			}
+			for _, m := range plantedInPlace.FindAllStringSubmatch(string(b), -1) {
+				names[m[1]] = append(names[m[1]], `"`+m[1]+`"`)
+			}
+		}
+		for id, ways := range names {
+			all[id] = slices.ContainsFunc(ways, func(w string) bool { return strings.Contains(tests.String(), w) })
+		}
+	}
+	if len(all) < 100 {
+		t.Errorf("only %d planted bugs found: are they declared in another way now?", len(all))
+	}
+	return all
 }
