@@ -1,8 +1,11 @@
 package forstfs
 
 import (
+	"context"
+	"errors"
 	"runtime"
 
+	"github.com/forst-go/forst/cache"
 	"github.com/forst-go/forst/internal/namespace"
 )
 
@@ -74,4 +77,10 @@ func (v *FS) UploadBytes() (used, kept, limit int64) {
 	v.buffers.mu.Lock()
 	defer v.buffers.mu.Unlock()
 	return v.buffers.out, v.buffers.bytes, v.budget.max
+}
+
+// CacheClosed reports whether the cache serves nobody any more.
+func (v *FS) CacheClosed() bool {
+	_, err := v.cache.ReadAt(context.Background(), &cache.Object{Size: 1}, make([]byte, 1), 0, cache.Random, cache.ReasonRead)
+	return errors.Is(err, cache.ErrClosed)
 }
