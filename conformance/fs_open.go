@@ -358,6 +358,8 @@ var fsGarbageCases = []FSCase{
 		e.write(g, bytesOf(9000, 3))
 		e.must(g.Close()) // in the store, its name not synced
 		w := e.mountOn(e.store(), uncached())
+		e.last.Delete(v)
+		e.want("Close of the earlier writer", v.Close(), forstfs.ErrFenced) // what it was still uploading has landed now
 		own := func() (n int) {
 			for _, k := range e.keys("data/") {
 				if epoch, _, _, ok := journal.ParseDataKey(k); ok && epoch == w.Epoch() {

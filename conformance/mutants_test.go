@@ -1,3 +1,5 @@
+//go:build forstmutants
+
 package conformance_test
 
 import "strings"
@@ -52,6 +54,44 @@ forstfs/unused-pack-leaks          TestFSMem/garbage/pack-that-came-too-late
 forstfs/upload-error-swallowed     TestFSMem/close/a-failed-upload-is-an-error
 forstfs/upload-not-retried         TestDurabilityMem/fault/every-request-error-before
 forstfs/write-keeps-the-buffer     TestFSMem/write/the-callers-buffer-is-its-own
+
+journal/ack-before-durable         TestFSMem/sync/returns-when-it-is-durable
+journal/close-drops-queue          TestFSMem/close/of-the-volume-is-a-sync
+journal/damaged-frame-void         TestFSMem/open/damaged-frame
+journal/damaged-image-counts       TestFSMem/open/newest-image-damaged
+journal/damaged-image-silent       TestFSMem/open/newest-image-damaged
+journal/drop-without-image         TestFSMem/drop/is-for-ever
+journal/equal-fence-effective      TestDurabilityMem/crash/every-point-of-takeovers
+journal/error-is-failure           TestDurabilityMem/fault/every-request-error-before
+journal/exist-is-lost              TestSimulation
+journal/far-frames-ignored         TestFSMem/open/missing-frames
+journal/fence-trimmed              TestFSMem/garbage/fences-stay
+journal/fenced-goes-on             TestFSMem/volume/later-open-fences-the-earlier
+journal/foreign-is-own             TestFSMem/volume/later-open-fences-the-earlier
+journal/gap-ends-reader            TestFSMem/readonly/open-handles-follow
+journal/gap-is-damage-at-once      TestDurabilityMem/zombie/reader-stalled-before-every-request
+journal/image-forgets-runs         TestFSMem/garbage/fences-stay
+journal/image-unacked              TestDurabilityMem/crash/every-point-of-concurrent-writers
+journal/keep-one-image             TestFSMem/open/newest-image-damaged
+journal/missing-image-damaged      TestDurabilityMem/zombie/opener-stalled-before-every-request
+journal/no-last-look               TestSimulation
+journal/root-error-is-no-volume    TestFSMem/open/damaged-root
+journal/run-of-one                 TestFSMem/garbage/fences-stay
+journal/sweep-deletes-fences       TestFSMem/garbage/fences-stay
+journal/trim-by-any-image          TestDurabilityMem/zombie/writer-stalled-before-every-request
+journal/trim-live-frames           TestFSMem/handle/outlives-the-name
+journal/unknown-feature-ignored    TestFSMem/open/unknown-feature
+journal/void-of-run-trimmed        TestFSMem/garbage/fences-stay
+journal/volume-id-unchecked        TestFSMem/open/frame-of-another-volume
+journal/waiter-cancels-put         TestFSMem/sync/who-gives-up-harms-nobody
+
+namespace/create-keeps-bytes       TestFSMem/create/a-new-file-each-time
+namespace/link-is-rename           TestFSMem/link/one-file-two-names
+namespace/next-inode-not-replayed  TestFSMem/create/an-empty-file-exists-without-write-or-sync
+namespace/pack-by-file             TestFSMem/write/content-and-size-are-exact
+namespace/remove-frees-linked      TestFSMem/link/one-file-two-names
+namespace/removeall-shallow        TestFSMem/removeall/the-whole-subtree
+namespace/rename-keeps-links       TestFSMem/handle/outlives-the-name
 `)
 
 func rows(text string) (table []mutantRow) {
