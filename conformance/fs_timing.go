@@ -117,6 +117,30 @@ var fsTimingCases = []FSCase{
 			}
 		}
 	}},
+	{"sync/returns-when-it-is-durable", func(e *fsEnv) {
+		s, hold := e.held(false, func(what, key string) bool { return what == "put" && strings.HasPrefix(key, journal.JournalPrefix) })
+		v := e.mountOn(s, smallOptions())
+		f := e.create(v, "/a.log")
+		e.write(f, bytesOf(100, 1))
+		hold.start()
+		got := make(chan error, 3)
+		go func() { got <- f.Sync() }()
+		go func() { got <- v.Sync(e.ctx) }()
+		go func() {
+			d, err := v.OpenDir(e.ctx, "/")
+			got <- errors.Join(err, d.Sync())
+		}()
+		<-hold.hit
+		select {
+		case err := <-got:
+			e.Fatalf("a Sync returns (%v) while its frame is on its way", err)
+		case <-time.After(20 * time.Millisecond): // long enough for one that does not wait
+		}
+		close(hold.free)
+		for range 3 {
+			e.must(<-got)
+		}
+	}},
 	{"sync/who-gives-up-harms-nobody", func(e *fsEnv) {
 		// The context of one who waits ends; the frame goes its way, and so does the volume.
 		s, hold := e.held(false, func(what, key string) bool { return what == "put" && strings.HasPrefix(key, journal.JournalPrefix) })
@@ -177,7 +201,7 @@ var fsTimingCases = []FSCase{
 		select {
 		case err := <-closed:
 			e.Fatalf("Close of a bulk file returns (%v) while its bytes are on their way", err)
-		case <-time.After(time.Millisecond):
+		case <-time.After(20 * time.Millisecond):
 		}
 		close(hold.free)
 		e.must(<-closed)
