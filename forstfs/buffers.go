@@ -21,6 +21,10 @@ type buffer struct {
 
 const firstBuffer = 32 << 10
 
+// poolSlack is how much the buffers in use and those kept for reuse may hold beyond the budget: sizes change as files grow, and what is not kept is
+// garbage for a while, which costs more.
+const poolSlack = 32 << 20
+
 // next is the capacity that a tail of size bytes grows to, if it becomes an object at limit.
 func nextCap(size int, limit int64) int {
 	want := firstBuffer

@@ -103,7 +103,7 @@ func newFS(store driver.Store, o *Options, readOnly bool) (*FS, error) {
 	v.budget = newBudget(int64(v.o.MaxInflight) * v.objectSize)
 	v.spillBudget = newBudget(max(spillMemory, int64(v.o.FrameLimit)))
 	v.aheadBudget = newBudget(aheadMemory)
-	v.buffers = buffers{free: map[int][][]byte{}, max: v.budget.max}
+	v.buffers = buffers{free: map[int][][]byte{}, max: v.budget.max + min(v.budget.max/4, poolSlack)}
 	v.uploads = make(chan struct{}, max(v.caps.Concurrency, 4))
 	v.bg, v.cancel = context.WithCancel(context.Background())
 	v.machine = &machine{v: v, acked: namespace.New()}
