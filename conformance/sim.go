@@ -244,9 +244,10 @@ func (s *simulation) life(r *rand.Rand) {
 		stop, long := millis(r, 1, 5000), millis(r, 100, 120_000)
 		time.AfterFunc(stop, func() { p.stop(long) })
 	}
+	own := rand.New(rand.NewPCG(r.Uint64(), r.Uint64())) // a crashed process may still draw while the next one lives
 	if crashAt >= 0 {
 		// A dead process is waited for by nobody, until the end of the world.
-		s.ghosts.Go(func() { s.run(r, p, o) })
+		s.ghosts.Go(func() { s.run(own, p, o) })
 		select {
 		case <-p.dead:
 			s.net.note("crash")
@@ -254,7 +255,7 @@ func (s *simulation) life(r *rand.Rand) {
 		}
 		return
 	}
-	s.run(r, p, o)
+	s.run(own, p, o)
 }
 
 func (s *simulation) run(r *rand.Rand, p *simProc, o *forstfs.Options) {

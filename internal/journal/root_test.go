@@ -124,6 +124,7 @@ func TestEventsAndMetrics(t *testing.T) {
 	if err := tryCommit(j, "d"); !errors.Is(err, ErrFenced) {
 		t.Fatal(err)
 	}
+	_ = j.Close(t.Context()) // fenced; its loop has told everything when this returns
 	mu.Lock()
 	defer mu.Unlock()
 	for i, e := range events {
