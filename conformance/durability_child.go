@@ -234,7 +234,7 @@ func (l *listener) take(x *line) {
 	switch x.What {
 	case "call":
 		o := &op{kind: x.Kind, path: x.Path, to: x.To, n: x.N, ack: x.Ack, start: h.clock.tick()}
-		if x.Seed != 0 {
+		if x.Seed != 0 || x.Inode != 0 {
 			o.file = l.text(x)
 		}
 		h.ops[x.Worker] = append(h.ops[x.Worker], o)

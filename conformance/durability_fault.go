@@ -247,7 +247,7 @@ func (r *cutReader) Close() error { return nil }
 func (e *fsEnv) everyFault(what fault) {
 	step, unit := 1, time.Second
 	if !e.virtual { // real time and real requests: a part of them
-		step, unit = 9, 20*time.Millisecond
+		step, unit = 17, 10*time.Millisecond
 	}
 	runs := 0
 	for at := 0; ; at += step {

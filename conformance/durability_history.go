@@ -23,12 +23,24 @@ type clock struct{ n atomic.Int64 }
 
 func (c *clock) tick() int64 { return c.n.Add(1) }
 
-// fileText is a file that somebody wrote: its bytes are the text of a seed, its length is known at each moment.
+// fileText is a file that somebody wrote: its bytes are the text of a seed, or, when it was found, known as they are. Its length is known at each
+// moment.
 type fileText struct {
 	seed    uint64
+	known   []byte // what was found; then seed says nothing, and nobody writes to it any more
 	inode   uint64 // as the volume numbers it
 	bulk    bool
 	written int64 // bytes that were ever written
+}
+
+// at gives the n bytes that the file has at off.
+func (f *fileText) at(off int64, n int) []byte {
+	if f.known != nil {
+		return f.known[off : off+int64(n)]
+	}
+	p := make([]byte, n)
+	fillBytes(p, off, f.seed)
+	return p
 }
 
 type opKind uint8
@@ -176,7 +188,7 @@ func (t *tree) agrees(f found) error {
 		case int64(len(e.data)) > file.written:
 			return fmt.Errorf("%s has %d bytes, only %d were ever written", p, len(e.data), file.written)
 		}
-		if want := bytesOf(len(e.data), file.seed); !bytes.Equal(e.data, want) {
+		if want := file.at(0, len(e.data)); !bytes.Equal(e.data, want) {
 			return fmt.Errorf("%s has bytes that were not written to it: %s", p, difference(e.data, want))
 		}
 	}
@@ -378,6 +390,14 @@ func (f found) String() string {
 	return b.String()
 }
 
+// notNil is b, which says that it is known even when it is empty.
+func notNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
 // inherit makes the trees what the next owner begins with. Nobody writes to these files any more: they are as long as they were found.
 func inherit(trees []*tree, f found) []*tree {
 	out := make([]*tree, len(trees))
@@ -389,7 +409,7 @@ func inherit(trees []*tree, f found) []*tree {
 			file := same[old]
 			if file == nil {
 				n := int64(len(f[p].data))
-				file = &fileText{seed: old.seed, inode: f[p].inode, bulk: old.bulk, written: n}
+				file = &fileText{seed: old.seed, known: notNil(f[p].data), inode: f[p].inode, bulk: old.bulk, written: n}
 				same[old], next.least[file] = file, n
 			}
 			next.names[p] = file

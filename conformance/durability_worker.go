@@ -362,8 +362,7 @@ func (k *worker) read() error {
 	if err != nil {
 		return k.soft("read", err)
 	}
-	expect := make([]byte, n)
-	fillBytes(expect, off, r.text.seed)
+	expect := r.text.at(min(off, size), n)
 	if !bytes.Equal(p[:n], expect) {
 		return unexpected("ReadAt(%d bytes at %d) of inode %d: wrong bytes: %s", len(p), off, r.text.inode, difference(p[:n], expect))
 	}

@@ -59,13 +59,14 @@ type fsEnv struct {
 func smallOptions() *forstfs.Options {
 	return &forstfs.Options{
 		Create: forstfs.CreateIfMissing, SkipProbe: true, ObjectSize: 4 << 10, MaxInflight: 4, FrameLimit: 2 << 10,
-		FlushDelay: -1, CacheBytes: 256 << 10, RetryBudget: 30 * time.Second,
+		FlushDelay: -1, CacheBytes: smallCache, RetryBudget: 30 * time.Second,
 	}
 }
 
 const (
 	objectSize = 4 << 10 // of smallOptions
 	frameLimit = 2 << 10
+	smallCache = 256 << 10
 )
 
 func (e *fsEnv) store() driver.Store {
@@ -89,6 +90,9 @@ func (e *fsEnv) mount() *forstfs.FS { e.Helper(); return e.mountOn(e.store(), sm
 
 func (e *fsEnv) mountOn(s driver.Store, o *forstfs.Options) *forstfs.FS {
 	e.Helper()
+	if o.CacheBytes == smallCache && !s.Capabilities().Volatile {
+		o.CacheBytes = 32 * smallCache // where a request takes its time, the cases that read a lot need not wait for each block
+	}
 	v, err := forstfs.Open(e.ctx, s, o)
 	if err != nil {
 		e.Fatalf("opening the volume: %v", err)

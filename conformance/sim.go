@@ -18,9 +18,7 @@ import (
 	"time"
 
 	"github.com/forst-go/forst/forstfs"
-	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/forstfs/mem"
-	"github.com/forst-go/forst/internal/journal"
 )
 
 // The environment of RunSimulation.
@@ -324,7 +322,7 @@ func (s *simulation) own(v *forstfs.FS, all found) *simOwner {
 	return o
 }
 
-// treesOf describes what was found by texts of its own; judge puts the right seeds in.
+// treesOf describes what was found.
 func treesOf(dirs []string, all found) []*tree {
 	trees := make([]*tree, len(dirs))
 	for i, d := range dirs {
@@ -337,7 +335,7 @@ func treesOf(dirs []string, all found) []*tree {
 			}
 			text := texts[e.inode]
 			if text == nil {
-				text = &fileText{seed: seedOf(e.data), inode: e.inode, written: int64(len(e.data)), bulk: forstfs.Classify(p).Bulk()}
+				text = &fileText{known: notNil(e.data), inode: e.inode, written: int64(len(e.data)), bulk: forstfs.Classify(p).Bulk()}
 				texts[e.inode] = text
 				t.least[text] = text.written
 			}
@@ -398,45 +396,6 @@ func (s *simulation) closeSim(o *simOwner, v *forstfs.FS) {
 	}
 }
 
-// vandalise damages the newest image now and then, as long as all others are sound: then the older image and the frames behind it must do.
-func (s *simulation) vandalise(r *rand.Rand, over chan struct{}) {
-	st, err := s.net.bucket.Open("")
-	if err != nil {
-		s.fail(err)
-		return
-	}
-	for {
-		select {
-		case <-over:
-			return
-		case <-time.After(millis(r, 100, 5000)):
-		}
-		images, err := driver.ListAll(s.ctx, st, journal.ImagePrefix, "")
-		if err != nil || len(images) < 2 {
-			continue
-		}
-		var newest []byte
-		sound := true
-		for _, i := range images {
-			b, err := driver.ReadAll(s.ctx, st, i.Key)
-			if err == nil {
-				_, err = journal.DecodeImage(b)
-			}
-			sound = sound && err == nil
-			newest = b
-		}
-		if !sound {
-			continue
-		}
-		newest = slices.Clone(newest)
-		newest[r.IntN(len(newest))] ^= 1 << r.IntN(8)
-		if err := st.Put(s.ctx, images[len(images)-1].Key, newest, driver.PutOptions{}); err != nil {
-			s.fail(err)
-		}
-		s.net.note("image damaged")
-	}
-}
-
 // reader follows the volume.
 func (s *simulation) reader(r *rand.Rand) {
 	time.Sleep(millis(r, 0, 2000))
@@ -475,87 +434,4 @@ func (s *simulation) reader(r *rand.Rand) {
 			}
 		}
 	}
-}
-
-// finish lets everything come to rest and looks at what is left.
-func (s *simulation) finish() {
-	if s.over() {
-		return
-	}
-	s.net.mu.Lock()
-	s.net.calm = true
-	s.net.mu.Unlock()
-	r := rand.New(rand.NewPCG(s.seed, 99))
-	for i := range 2 {
-		if i == 1 {
-			s.net.sleep(20 * time.Minute) // whatever was on its way has landed
-		}
-		v := s.lastOwner(r)
-		if v == nil {
-			return
-		}
-		all, err := take(s.ctx, v)
-		if err != nil {
-			s.fail(unexpected("the last owner cannot read: %w", err))
-			return
-		}
-		if o := s.own(v, all); o == nil {
-			return
-		}
-		if i == 0 {
-			continue // it is fenced by the next one
-		}
-		if err := errors.Join(v.Checkpoint(s.ctx), second(v.Sweep(s.ctx)), v.Close()); err != nil {
-			s.fail(unexpected("the last owner: %w", err))
-			return
-		}
-	}
-	s.fail(s.leftovers())
-}
-
-func (s *simulation) lastOwner(r *rand.Rand) *forstfs.FS {
-	var last error
-	for range 6 {
-		p := s.net.proc(s.ids.Add(1))
-		o := s.options(r)
-		o.Force, o.ImageFrames = true, 1000
-		v, err := forstfs.Open(s.ctx, p.store(), o)
-		if err == nil {
-			s.mu.Lock()
-			s.opened = append(s.opened, v)
-			s.mu.Unlock()
-			return v
-		}
-		last = err
-		time.Sleep(time.Minute)
-	}
-	s.fail(unexpected("nobody can open the volume at the end: %w", last))
-	return nil
-}
-
-// leftovers checks that the bucket holds what the volume needs and nothing else.
-func (s *simulation) leftovers() error {
-	st, err := s.net.bucket.Open("")
-	if err != nil {
-		return err
-	}
-	inv, err := takeInventory(s.ctx, st)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(inv.checkNeeded(s.ctx, st), inv.checkExact(s.ctx, st)); err != nil {
-		return err
-	}
-	numbers := map[uint64]bool{} // two owners may have written one of the same number
-	for info, err := range st.List(s.ctx, journal.ImagePrefix, "") {
-		if err != nil {
-			return err
-		}
-		n, _, _ := journal.ParseImageKey(info.Key)
-		numbers[n] = true
-	}
-	if len(numbers) > 2 {
-		return fmt.Errorf("%d images are left after a sweep", len(numbers))
-	}
-	return nil
 }

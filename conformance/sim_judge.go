@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 )
@@ -70,35 +69,4 @@ func (o *simOwner) acked(before int64) bool {
 		}
 	}
 	return false
-}
-
-// seedOf recovers the seed of a text from its first bytes, so that a process knows what it reads without having been told. Texts shorter than
-// eight bytes, which many seeds have, get one that fits.
-func seedOf(data []byte) uint64 {
-	if len(data) >= 8 {
-		x := binary.LittleEndian.Uint64(data)
-		return invert(x)
-	}
-	for seed := uint64(0); seed < 1<<16; seed++ {
-		if string(bytesOf(len(data), seed)) == string(data) {
-			return seed
-		}
-	}
-	return ^uint64(0)
-}
-
-// invert is the inverse of eightBytes at 0.
-func invert(x uint64) uint64 {
-	x *= inverse(0x94d049bb133111eb)
-	x ^= x>>29 ^ x>>58
-	return x*inverse(0x9e3779b97f4a7c15) - 1
-}
-
-// inverse is the multiplicative inverse of an odd number modulo 2^64.
-func inverse(a uint64) uint64 {
-	x := a
-	for range 6 {
-		x *= 2 - a*x
-	}
-	return x
 }
