@@ -21,7 +21,8 @@ func lock(path string) (unlock func() error, err error) {
 		}
 		return nil, err
 	}
-	return f.Close, nil
+	// Unlocked first: a child that this process has forked holds the descriptor until it executes its program.
+	return func() error { return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close()) }, nil
 }
 
 func noSpace(err error) bool {

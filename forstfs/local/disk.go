@@ -135,7 +135,7 @@ func (d *disk) release(o Options) error {
 	var err error
 	if !o.ReadOnly {
 		if d.lockRefs--; d.lockRefs == 0 {
-			err = d.lock.Close() // the lock goes with the descriptor
+			err = dropLock(d.lock)
 			d.lock = nil
 			d.mu.Lock()
 			clear(d.dirs) // another process may come now: what we know is old

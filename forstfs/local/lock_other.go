@@ -11,3 +11,5 @@ import (
 func takeLock(*os.File, bool, func() error) error {
 	return errors.Join(errors.ErrUnsupported, errors.New("this system has no flock: open read-only"))
 }
+
+func dropLock(f *os.File) error { return f.Close() }

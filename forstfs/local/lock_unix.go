@@ -35,6 +35,12 @@ func takeLock(f *os.File, shared bool, clean func() error) error {
 	}
 }
 
+// dropLock unlocks f and closes it. Closing alone is not enough: a child that this process has forked holds the descriptor,
+// and with it the lock, until it executes its program.
+func dropLock(f *os.File) error {
+	return errors.Join(flock(f, syscall.LOCK_UN), f.Close())
+}
+
 func flock(f *os.File, how int) error {
 	for {
 		switch err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB); err {
