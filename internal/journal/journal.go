@@ -175,6 +175,13 @@ func (j *Journal) Position() uint64 {
 	return j.position
 }
 
+// AckedPosition returns the position up to which all entries are acknowledged.
+func (j *Journal) AckedPosition() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.acked
+}
+
 // Queued returns what waits to be sent, without the frame in flight.
 func (j *Journal) Queued() (bytes int64, entries int) {
 	j.mu.Lock()

@@ -325,6 +325,11 @@ func Open(ctx context.Context, store driver.Store, m Machine, o *Options) (*Jour
 		if err := op.watch(ctx, r); err != nil {
 			return err
 		}
+		if opts.Admit != nil {
+			if err := opts.Admit(); err != nil {
+				return err
+			}
+		}
 		if !mutant.On(mutSameNonce) && op.mine[nonce] {
 			nonce = op.o.newNonce()
 		}

@@ -75,7 +75,7 @@ func (s *State) planCreate(op *Op) (p plan, err error) {
 		return p, pathErr(op, op.Path, ErrIsDir)
 	case op.Inode == 0 || op.Inode > maxInode:
 		return p, pathErr(op, op.Path, fmt.Errorf("inode %d is out of range: %w", op.Inode, fs.ErrInvalid))
-	case op.File > Bulk:
+	case op.File > Local:
 		return p, pathErr(op, op.Path, fmt.Errorf("file of kind %d: %w", op.File, fs.ErrInvalid))
 	case op.Time < 0:
 		return p, pathErr(op, op.Path, errTime)
@@ -198,6 +198,9 @@ func (s *State) planFile(op *Op) (p plan, err error) {
 	}
 	if p.f = s.files[op.Inode]; p.f != nil && err == nil && sum > math.MaxInt64-p.f.size {
 		err = errTooLarge
+	}
+	if p.f != nil && err == nil && p.f.kind == Local && sum > 0 {
+		err = fmt.Errorf("its bytes are on a local disk: %w", fs.ErrInvalid)
 	}
 	if err != nil {
 		return p, fmt.Errorf("%s to inode %d: %w", op.Kind, op.Inode, err)

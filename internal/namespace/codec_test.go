@@ -218,7 +218,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"inode not below the next", join(sec(1, 0, 1), sec(2, 0, 0), sec(3, 0, one...), sec(4, 0, 1, 1, 'a', 1)), ErrCorrupt},
 		{"inode 0", join(sec(1, 0, 2), sec(2, 0, 0), sec(3, 0, 1, 0, 0, 0, 0), sec(4, 0, 1, 1, 'a', 1)), ErrCorrupt},
 		{"inode twice", join(sec(1, 0, 2), sec(2, 0, 0), sec(3, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0), sec(4, 0, 2, 1, 'a', 1, 1, 'b', 2)), ErrCorrupt},
-		{"file of kind 2", join(sec(1, 0, 2), sec(2, 0, 0), sec(3, 0, 1, 1, 2, 0, 0), sec(4, 0, 1, 1, 'a', 1)), ErrCorrupt},
+		{"file of kind 3", join(sec(1, 0, 2), sec(2, 0, 0), sec(3, 0, 1, 1, 3, 0, 0), sec(4, 0, 1, 1, 'a', 1)), ErrCorrupt},
 		{"file without a name", join(sec(1, 0, 2), sec(2, 0, 0), sec(3, 0, one...), sec(4, 0, 0)), ErrCorrupt},
 		{"name without a file", join(sec(1, 0, 2), sec(2, 0, 0), sec(3, 0, one...), sec(4, 0, 2, 1, 'a', 1, 1, 'b', 2)), ErrCorrupt},
 		{"name twice", join(sec(1, 0, 2), sec(2, 0, 0), sec(3, 0, one...), sec(4, 0, 2, 1, 'a', 1, 1, 'a', 1)), ErrCorrupt},

@@ -186,7 +186,7 @@ func (r *reader) files(s *State) []*file {
 		f.kind = FileKind(r.byte())
 		f.time = r.int()
 		extents := r.count(3)
-		if r.bad || delta == 0 || delta > maxInode || f.ino >= s.next || f.kind > Bulk {
+		if r.bad || delta == 0 || delta > maxInode || f.ino >= s.next || f.kind > Local {
 			r.fail()
 			return nil
 		}

@@ -87,7 +87,7 @@ func TestErrors(t *testing.T) {
 		{"create with an inode in use", Op{Kind: Create, Path: "/a", Inode: 3}, []error{fs.ErrInvalid}},
 		{"create with inode 0", Op{Kind: Create, Path: "/a"}, []error{fs.ErrInvalid}},
 		{"create with a huge inode", Op{Kind: Create, Path: "/a", Inode: 1 << 63}, []error{fs.ErrInvalid}},
-		{"create of an unknown kind", Op{Kind: Create, Path: "/a", Inode: 9, File: 2}, []error{fs.ErrInvalid}},
+		{"create of an unknown kind", Op{Kind: Create, Path: "/a", Inode: 9, File: 3}, []error{fs.ErrInvalid}},
 		{"create before 1970", Op{Kind: Create, Path: "/a", Inode: 9, Time: -1}, []error{fs.ErrInvalid}},
 		{"link", Op{Kind: Link, Path: "/z", Path2: "/d/z"}, nil},
 		{"link of nothing", Op{Kind: Link, Path: "/no", Path2: "/a"}, []error{fs.ErrNotExist}},

@@ -15,6 +15,7 @@ type FileKind uint8
 const (
 	Small FileKind = 0 // bytes go inline into frames
 	Bulk  FileKind = 1 // bytes go into data objects
+	Local FileKind = 2 // bytes are on the disk of the machine that wrote them, not in the volume: no extent ever belongs to it
 )
 
 // ContainerKind says what holds bytes.

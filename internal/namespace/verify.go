@@ -33,7 +33,7 @@ func (s *State) Verify() error {
 	use := make(map[Container]Use)
 	var sum Stats
 	for ino, f := range s.files {
-		if f.ino != ino || ino == 0 || ino >= s.next || f.kind > Bulk || f.time < 0 {
+		if f.ino != ino || ino == 0 || ino >= s.next || f.kind > Local || f.time < 0 {
 			return fmt.Errorf("inode %d is entered as %d (next %d, kind %d, time %d)", f.ino, ino, s.next, f.kind, f.time)
 		}
 		if f.links < 1 || links[f] != f.links {
