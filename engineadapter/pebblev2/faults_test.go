@@ -27,14 +27,14 @@ func TestUnreadableStoreIsNotCorruption(t *testing.T) {
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			h := memHome()
-			vol := openVol(t, h.open(t), nil)
+			vol := openVol(t, h.Open(t), nil)
 			db := openDB(t, "/db", options(pebblev2.New(vol)))
 			ok(t, db.Set([]byte("key"), []byte(strings.Repeat("value", 1000)), pebble.Sync))
 			ok(t, db.Flush())
 			ok(t, db.Close())
 			ok(t, vol.Close())
 
-			store := fault.New(h.open(t), nil)
+			store := fault.New(h.Open(t), nil)
 			vol = openVol(t, store, nil) // the cache is cold
 			o := options(pebblev2.New(vol))
 			o.DisableTableStats = true // reads the table in the background

@@ -35,57 +35,57 @@
 package pebblev2
 
 import (
-	"context"
-	"io"
-	"os"
-	"path"
-
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/forst-go/forst/engineadapter/internal/enginefs"
 	"github.com/forst-go/forst/forstfs"
 )
+
+// ErrNoManifestMarker says that a directory was a database and nothing in it names its MANIFEST. Pebble would take it for
+// a directory without a database, make a new one over it and delete every table. It is what an interrupted
+// Checkpoint or an incomplete copy leaves: remove the directory, or put the missing file back.
+var ErrNoManifestMarker = enginefs.ErrNoManifestMarker
+
+var engine = &enginefs.Engine{Unsupported: vfs.ErrUnsupported, Guard: enginefs.CheckMarker}
 
 // New makes the volume a file system for pebble.Options.FS. The volume stays the caller's: close it after the database. New costs
 // nothing and may be called again; the value is a pointer, as Pebble compares file systems with ==.
 //
 // All methods may run in parallel, as those of forstfs.FS.
-func New(vol *forstfs.FS) vfs.FS { return &fileSystem{vol: vol} }
+func New(vol *forstfs.FS) vfs.FS { return newFS(vol) }
 
-type fileSystem struct {
-	vol   *forstfs.FS
-	locks dirLocks // directories whose LOCK is held: see guard.go
+func newFS(vol *forstfs.FS) *fileSystem {
+	return &fileSystem{enginefs.FS{Vol: vol, Engine: engine}}
 }
 
-// ctx is the context of every call: vfs has none. The volume bounds each request by itself (RetryBudget), and closing the
-// volume ends what is under way.
-func (a *fileSystem) ctx() context.Context { return context.Background() }
+// fileSystem adds to enginefs.FS what names a type of this Pebble.
+type fileSystem struct{ enginefs.FS }
 
-// Create makes a new file; a file of that name loses the name and keeps its bytes under its other names. The file exists at once
-// for every other call, and is durable with the next Sync of anything; a file that was closed without a Write exists, too: that
-// is how Pebble makes markers. The category goes with the requests as a tag.
+// Create makes a new file; see enginefs.FS.CreateFile.
 func (a *fileSystem) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := a.vol.Create(a.ctx(), name, &forstfs.CreateOptions{Category: string(category)})
+	return made(a.CreateFile(name, string(category)))
+}
+
+// ReuseForWrite removes oldname and creates newname in one step.
+func (a *fileSystem) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return made(a.Reuse(oldname, newname, string(category)))
+}
+
+func made(f enginefs.File, err error) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &file{f: f}, nil
-}
-
-// Link gives a file one more name: a change of metadata, no byte is copied. An existing newname matches os.ErrExist, a missing
-// oldname os.ErrNotExist; Pebble copies after any other error, so no other error may mean either.
-func (a *fileSystem) Link(oldname, newname string) error {
-	return a.vol.Link(a.ctx(), oldname, newname)
+	return &file{f}, nil
 }
 
 // Open opens a file, or a directory, for reading. vfs.RandomReadsOption and vfs.SequentialReadsOption are hints: the first
 // reads exactly what is asked for, through the cache; the second reads far ahead and leaves the cache to others. Every option is
 // applied to the handle too, as the interface asks.
 func (a *fileSystem) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
-	f, err := a.vol.Open(a.ctx(), name, &forstfs.OpenOptions{Access: access(opts)})
+	h, err := made(a.OpenFile(name, access(opts)))
 	if err != nil {
 		return nil, err
 	}
-	h := &file{f: f}
 	for _, o := range opts {
 		if o != nil {
 			o.Apply(h)
@@ -109,84 +109,22 @@ func access(opts []vfs.OpenOption) forstfs.Access {
 	return acc
 }
 
-// OpenReadWrite is not supported: the bytes of a volume are immutable once written, so a file cannot be changed in place. Only
-// Pebble's secondary cache for its own remote.Storage asks for it (Experimental.SecondaryCacheSizeBytes); a volume has a cache
-// of its own. The error matches vfs.ErrUnsupported, whether or not the file exists, and nothing is created.
+// OpenReadWrite is not supported: see enginefs.FS.InPlace.
 func (a *fileSystem) OpenReadWrite(name string, _ vfs.DiskWriteCategory, _ ...vfs.OpenOption) (vfs.File, error) {
-	return nil, &os.PathError{Op: "open for changing in place", Path: name, Err: vfs.ErrUnsupported}
+	return nil, a.InPlace(name)
 }
 
-// OpenDir opens a directory for Sync, which makes every operation on names issued before it durable, in any directory.
+// OpenDir opens a directory for Sync.
 func (a *fileSystem) OpenDir(name string) (vfs.File, error) {
-	d, err := a.vol.OpenDir(a.ctx(), name)
+	d, err := a.OpenDirectory(name)
 	if err != nil {
 		return nil, err
 	}
-	return &dir{d: d, name: name}, nil
+	return &dir{d}, nil
 }
 
-// Remove removes a file's name or an empty directory. Open handles stay readable. Objects are deleted in the background, after
-// the removal is durable.
-func (a *fileSystem) Remove(name string) error { return a.vol.Remove(a.ctx(), name) }
-
-// RemoveAll removes a subtree in one step; a missing one is success.
-func (a *fileSystem) RemoveAll(name string) error { return a.vol.RemoveAll(a.ctx(), name) }
-
-// Rename moves a file in one step, over an existing one if there is one. After a crash there is either the old or the new state.
-func (a *fileSystem) Rename(oldname, newname string) error {
-	return a.vol.Rename(a.ctx(), oldname, newname)
-}
-
-// ReuseForWrite removes oldname and creates newname: nothing in a store is worth reusing. Both happen in one step.
-func (a *fileSystem) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := a.vol.ReuseForWrite(a.ctx(), oldname, newname, &forstfs.CreateOptions{Category: string(category)})
-	if err != nil {
-		return nil, err
-	}
-	return &file{f: f}, nil
-}
-
-// MkdirAll creates a directory and its parents; an existing one is success. A volume keeps no permission bits.
-func (a *fileSystem) MkdirAll(dir string, _ os.FileMode) error { return a.vol.MkdirAll(a.ctx(), dir) }
-
-// Lock excludes other users of name within this process. Across processes a volume has one writer, the latest, and the others
-// are fenced (forstfs.ErrFenced), so no lock outlives a crash. Close releases it.
-func (a *fileSystem) Lock(name string) (io.Closer, error) {
-	c, err := a.vol.Lock(a.ctx(), name)
-	if err != nil {
-		return nil, err
-	}
-	return a.locks.add(name, c), nil
-}
-
-// List gives the base names in a directory: every file that exists for any other call, open ones too. In a directory whose LOCK is
-// held it refuses one that was a database and has lost its manifest marker (ErrNoManifestMarker).
-func (a *fileSystem) List(dir string) ([]string, error) {
-	names, err := a.vol.List(a.ctx(), dir)
-	if err != nil {
-		return nil, err
-	}
-	if a.locks.held(dir) {
-		if err := checkMarker(dir, names); err != nil {
-			return nil, err
-		}
-	}
-	return names, nil
-}
-
-// Stat describes a file or directory, from memory. The size of a file being written is what was written so far.
-func (a *fileSystem) Stat(name string) (vfs.FileInfo, error) {
-	info, err := a.vol.Stat(a.ctx(), name)
-	if err != nil {
-		return nil, err
-	}
-	return fileInfo{info}, nil
-}
-
-// PathBase, PathJoin and PathDir are those of package path: a volume has slashes on every platform. PathDir ends at "/" or ".".
-func (*fileSystem) PathBase(p string) string       { return path.Base(p) }
-func (*fileSystem) PathJoin(elem ...string) string { return path.Join(elem...) }
-func (*fileSystem) PathDir(p string) string        { return path.Dir(p) }
+// Stat describes a file or directory, from memory.
+func (a *fileSystem) Stat(name string) (vfs.FileInfo, error) { return described(a.StatFile(name)) }
 
 // GetDiskUsage is not supported: a bucket has no size. Pebble asks after every flush and compaction, ignores this error alone, and
 // would take zeros for a full disk.
@@ -196,3 +134,28 @@ func (*fileSystem) GetDiskUsage(string) (vfs.DiskUsage, error) {
 
 // Unwrap returns nil: there is no vfs.FS below a volume.
 func (*fileSystem) Unwrap() vfs.FS { return nil }
+
+// file is an open file.
+type file struct{ enginefs.File }
+
+// Stat describes the file as FS.Stat does, also under a handle whose name is gone.
+func (f *file) Stat() (vfs.FileInfo, error) { return described(f.Info()) }
+
+// dir is an open directory, for Sync alone.
+type dir struct{ enginefs.Dir }
+
+// Stat describes the directory.
+func (d *dir) Stat() (vfs.FileInfo, error) { return described(d.Info()) }
+
+func described(info forstfs.FileInfo, err error) (vfs.FileInfo, error) {
+	if err != nil {
+		return nil, err
+	}
+	return fileInfo{info}, nil
+}
+
+// fileInfo adds what vfs wants to know beyond os.FileInfo.
+type fileInfo struct{ forstfs.FileInfo }
+
+// DeviceID is zero, as in Pebble's own in-memory file system: a volume is no block device.
+func (fileInfo) DeviceID() vfs.DeviceID { return vfs.DeviceID{} }

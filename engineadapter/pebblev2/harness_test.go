@@ -1,46 +1,38 @@
 package pebblev2_test
 
 import (
-	"context"
 	"fmt"
-	"os"
 	"slices"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/forst-go/forst/engineadapter/internal/enginetest"
 	"github.com/forst-go/forst/engineadapter/pebblev2"
 	"github.com/forst-go/forst/forstfs"
-	"github.com/forst-go/forst/forstfs/driver"
 )
 
-// nightly runs take hours instead of a minute; FORST_NIGHTLY=1 asks for them.
-func nightly() bool { return os.Getenv("FORST_NIGHTLY") != "" }
+type home = enginetest.Home
 
-// volOptions are those of a test's volume; o may be nil. The cache is small, as there are many volumes.
-func volOptions(o *forstfs.Options) *forstfs.Options {
-	if o == nil {
-		o = &forstfs.Options{}
-	}
-	if o.CacheBytes == 0 {
-		o.CacheBytes = 8 << 20
-	}
-	o.Create, o.SkipProbe = forstfs.CreateIfMissing, true
-	return o
-}
+var (
+	homes      = enginetest.Homes
+	memHome    = enginetest.MemHome
+	nightly    = enginetest.Nightly
+	volOptions = enginetest.VolOptions
+	openVol    = enginetest.OpenVol
+)
 
-// openVol opens a volume, which is closed at the end of the test if the test has not done so.
-func openVol(t testing.TB, s driver.Store, o *forstfs.Options) *forstfs.FS {
+// start opens the volume of h on a new machine.
+func start(t testing.TB, h home, o *forstfs.Options) (*enginetest.Machine, vfs.FS) {
 	t.Helper()
-	v := must(forstfs.Open(context.Background(), s, volOptions(o)))(t)
-	t.Cleanup(func() { _ = v.Close() })
-	return v
+	m := enginetest.Start(t, h, o)
+	return m, pebblev2.New(m.Vol)
 }
 
 func newFS(t testing.TB) vfs.FS {
 	t.Helper()
-	return pebblev2.New(openVol(t, memHome().open(t), nil))
+	return pebblev2.New(openVol(t, memHome().Open(t), nil))
 }
 
 // options are small ones, so that little data makes flushes, compactions and several levels.

@@ -25,9 +25,9 @@ const metaDir = "data"
 // operations; a nightly run has more of both.
 func TestMetamorphic(t *testing.T) {
 	for _, h := range homes {
-		t.Run(h.name, func(t *testing.T) {
+		t.Run(h.Name, func(t *testing.T) {
 			seeds, ops := uint64(4), uint64(1200)
-			switch h.name {
+			switch h.Name {
 			case "local":
 				seeds = 2
 			case "s3": // each synced write is a round trip there
@@ -39,7 +39,7 @@ func TestMetamorphic(t *testing.T) {
 			first := envNumber(t, "FORST_METAMORPHIC_SEED", 1)
 			seeds, ops = envNumber(t, "FORST_METAMORPHIC_SEEDS", seeds), envNumber(t, "FORST_METAMORPHIC_OPS", ops)
 			for seed := first; seed < first+seeds; seed++ {
-				t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { compareWithMem(t, h.new(t), seed, ops) })
+				t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { compareWithMem(t, h.New(t), seed, ops) })
 			}
 		})
 	}
@@ -97,11 +97,11 @@ func compareWithMem(t *testing.T, h home, seed, n uint64) {
 		t.Fatalf("seed %d: the volume's history differs:\n%s", seed, diff)
 	}
 	if !strict {
-		ok(t, machine.vol.Close())
+		ok(t, machine.Vol.Close())
 		return // not everything is durable: what is left is up to chance
 	}
-	machine.die() // the database was closed, the volume was not
-	vol2 := openVol(t, h.open(t), nil)
+	machine.Die() // the database was closed, the volume was not
+	vol2 := openVol(t, h.Open(t), nil)
 	got := reopened(t, pebblev2.New(vol2), onVol.opts.Opts)
 	want := reopened(t, memFS, onMem.opts.Opts)
 	sameContents(t, fmt.Sprintf("seed %d, after the reopen", seed), got, want)

@@ -65,7 +65,7 @@ func ingest(t testing.TB, fs vfs.FS, db *pebble.DB, key, value string) {
 
 func TestDatabase(t *testing.T) {
 	for _, h := range homes {
-		t.Run(h.name, func(t *testing.T) { testDatabase(t, h.new(t)) })
+		t.Run(h.Name, func(t *testing.T) { testDatabase(t, h.New(t)) })
 	}
 }
 
@@ -114,8 +114,8 @@ func testDatabase(t *testing.T, h home) {
 	set("last", "word")
 	sameContents(t, "before the end", contents(t, db), want)
 
-	machine.die() // nothing is closed, nothing local is left; another one opens the store
-	vol2 := openVol(t, h.open(t), nil)
+	machine.Die() // nothing is closed, nothing local is left; another one opens the store
+	vol2 := openVol(t, h.Open(t), nil)
 	fs2 := pebblev2.New(vol2)
 	o := options(fs2)
 	o.ErrorIfNotExists = true
@@ -136,7 +136,7 @@ func testDatabase(t *testing.T, h home) {
 	ok(t, vol2.Close())
 
 	// Closed in good order, and opened once more.
-	db3 := openDB(t, "/db", options(pebblev2.New(openVol(t, h.open(t), nil))))
+	db3 := openDB(t, "/db", options(pebblev2.New(openVol(t, h.Open(t), nil))))
 	sameContents(t, "after a clean close", contents(t, db3), want)
 	ok(t, db3.Close())
 }
@@ -155,15 +155,15 @@ func TestDisableWALAndFlush(t *testing.T) {
 	}
 	ok(t, db.Flush())
 	ok(t, db.Set([]byte("never flushed"), nil, pebble.NoSync))
-	machine.die()
-	db = openDB(t, "/db", options(pebblev2.New(openVol(t, h.open(t), nil))))
+	machine.Die()
+	db = openDB(t, "/db", options(pebblev2.New(openVol(t, h.Open(t), nil))))
 	sameContents(t, "what was flushed", contents(t, db), want)
 	ok(t, db.Close())
 }
 
 func TestReadOnly(t *testing.T) {
 	h := memHome()
-	db := openDB(t, "/db", options(pebblev2.New(openVol(t, h.open(t), nil))))
+	db := openDB(t, "/db", options(pebblev2.New(openVol(t, h.Open(t), nil))))
 	want := map[string]string{}
 	for i := range 2000 {
 		k := fmt.Sprint("k", i)
@@ -173,7 +173,7 @@ func TestReadOnly(t *testing.T) {
 	ok(t, db.LogData(nil, pebble.Sync))
 
 	// A reader beside the live writer: tables, MANIFEST and the tail of the WAL.
-	vol := must(forstfs.OpenReadOnly(context.Background(), h.open(t), nil))(t)
+	vol := must(forstfs.OpenReadOnly(context.Background(), h.Open(t), nil))(t)
 	o := options(pebblev2.New(vol))
 	o.ReadOnly = true
 	ro := openDB(t, "/db", o)
@@ -203,14 +203,14 @@ func (l stopLogger) Fatalf(format string, args ...any) {
 
 func TestFencedDatabaseNeverAcknowledges(t *testing.T) {
 	h := memHome()
-	vol := openVol(t, h.open(t), nil)
+	vol := openVol(t, h.Open(t), nil)
 	o := options(pebblev2.New(vol))
 	log := stopLogger{testLogger{}, make(chan string, 16)}
 	o.Logger = log
 	db := must(pebble.Open("/db", o))(t)
 	ok(t, db.Set([]byte("a"), []byte("1"), pebble.Sync))
 
-	db2 := openDB(t, "/db", options(pebblev2.New(openVol(t, h.open(t), nil))))
+	db2 := openDB(t, "/db", options(pebblev2.New(openVol(t, h.Open(t), nil))))
 	acked := make(chan error, 1)
 	go func() {
 		defer close(acked)
@@ -246,8 +246,8 @@ func TestSeveralDatabasesInOneVolume(t *testing.T) {
 	if _, err := pebble.Open("/shard1", options(fs)); err == nil {
 		t.Fatal("one directory was opened twice in one process")
 	}
-	machine.die()
-	fs2 := pebblev2.New(openVol(t, h.open(t), nil))
+	machine.Die()
+	fs2 := pebblev2.New(openVol(t, h.Open(t), nil))
 	got := map[string]string{}
 	for i := range 4 {
 		db := openDB(t, fmt.Sprint("/shard", i), options(fs2))
@@ -266,8 +266,8 @@ func TestWALInAnotherDirectory(t *testing.T) {
 	}
 	machine, fs := start(t, h, nil)
 	ok(t, open(fs).Set([]byte("a"), []byte("1"), pebble.Sync))
-	machine.die()
-	db := open(pebblev2.New(openVol(t, h.open(t), nil)))
+	machine.Die()
+	db := open(pebblev2.New(openVol(t, h.Open(t), nil)))
 	sameContents(t, "with a WAL elsewhere", contents(t, db), map[string]string{"a": "1"})
 	ok(t, db.Close())
 }

@@ -115,7 +115,7 @@ func quiet() *forstfs.Options { return &forstfs.Options{FlushDelay: -1} }
 // Pebble syncs a table every 1.5 MB while it is written, because Fd is invalid. That must not cost requests, and Close must not
 // leave anything behind.
 func TestSyncDataOfATableIsAHint(t *testing.T) {
-	c := count(memHome().open(t))
+	c := count(memHome().Open(t))
 	o := quiet()
 	o.ObjectSize = 1 << 20
 	fs := pebblev2.New(openVol(t, c, o))
@@ -147,7 +147,7 @@ func TestSyncDataOfATableIsAHint(t *testing.T) {
 }
 
 func TestSyncOfALogIsOnePut(t *testing.T) {
-	c := count(memHome().open(t))
+	c := count(memHome().Open(t))
 	fs := pebblev2.New(openVol(t, c, quiet()))
 	c.take()
 	f := create(t, fs, "000001.log")
@@ -183,8 +183,8 @@ func TestSyncedBytesSurvive(t *testing.T) {
 	ok(t, d.Sync())
 	write(t, fs, "/db/unsynced", "lost")
 
-	machine.die()
-	fs2 := pebblev2.New(openVol(t, h.open(t), nil))
+	machine.Die()
+	fs2 := pebblev2.New(openVol(t, h.Open(t), nil))
 	equalNames(t, "List", must(fs2.List("/db"))(t), "000001.log", "000002.sst", "marker.x.000001.y")
 	equal(t, "table", read(t, fs2, "/db/000002.sst"), "table")
 	if got := read(t, fs2, "/db/000001.log"); !strings.HasPrefix(got, "acknowledged") || !strings.HasPrefix("acknowledged lost", got) {
@@ -196,7 +196,7 @@ func TestSyncedBytesSurvive(t *testing.T) {
 func TestReadHints(t *testing.T) {
 	h := memHome()
 	const size = 4 << 20
-	vol := openVol(t, h.open(t), nil)
+	vol := openVol(t, h.Open(t), nil)
 	write(t, pebblev2.New(vol), "000001.sst", strings.Repeat("0123456789abcdef", size/16))
 	ok(t, vol.Close())
 
@@ -232,7 +232,7 @@ func TestReadHints(t *testing.T) {
 			},
 			func(n map[string]int) bool { return n[read] == 0 && n[ahead] > 0 }},
 	} {
-		counted := count(h.open(t))
+		counted := count(h.Open(t))
 		fs := pebblev2.New(openVol(t, counted, quiet())) // the cache is cold
 		counted.take()
 		c.reads(must(fs.Open("000001.sst", c.opts...))(t), counted)

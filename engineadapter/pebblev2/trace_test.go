@@ -37,7 +37,7 @@ func TestRequests(t *testing.T) {
 	datadriven.RunTest(t, "testdata/requests", func(t *testing.T, d *datadriven.TestData) string {
 		switch d.Cmd {
 		case "open-volume":
-			c = count(h.open(t))
+			c = count(h.Open(t))
 			o := quiet()
 			if d.HasArg("ordered") {
 				o.DirSync = forstfs.Ordered

@@ -26,10 +26,11 @@ var floors = [][]string{
 	{"cache"},
 	{"internal/namespace", "internal/journal", "internal/probe"},
 	{"forstfs"},
+	{"engineadapter/internal/enginefs"},
 	{"engineadapter/*"},
 	{"state"},
 	{".", "conformance", "internal/testenv"},
-	{"cmd/*", "bench", "examples/*", "internal/testenv/cmd/*", "internal/archtest"},
+	{"cmd/*", "bench", "examples/*", "internal/testenv/cmd/*", "internal/archtest", "engineadapter/internal/enginetest"},
 }
 
 // room says where a third-party module may be imported, in shipped files and in files of tests.
@@ -44,11 +45,12 @@ var rooms = []room{
 	{prefix: "github.com/aws/", shipped: []string{"forstfs/s3", "internal/testenv"}},
 	{prefix: "github.com/colinmarc/hdfs", shipped: []string{"forstfs/hdfs"}},
 	{prefix: "github.com/jcmturner/", shipped: []string{"forstfs/hdfs"}}, // Kerberos
-	{prefix: "github.com/cockroachdb/", shipped: []string{"engineadapter/*", "bench", "cmd/*", "examples/*"}, tests: []string{"conformance", "state", "."}},
+	{prefix: "github.com/cockroachdb/", shipped: []string{"engineadapter/*", "engineadapter/internal/enginetest", "bench", "cmd/*", "examples/*"}, tests: []string{"conformance", "state", "."}},
 	{prefix: "github.com/syndtr/goleveldb", shipped: []string{"engineadapter/*", "bench", "examples/*"}, tests: []string{"conformance"}},
 	{prefix: "github.com/hashicorp/golang-lru", shipped: []string{"cache", "forstfs"}},
 	{prefix: "github.com/klauspost/compress", shipped: []string{"internal/journal"}},
 	{prefix: "github.com/spf13/", shipped: []string{"cmd/*"}},
+	{prefix: "golang.org/x/exp/rand", tests: []string{"engineadapter/pebblev1"}}, // Pebble v1 asks its tests for it
 	{prefix: "golang.org/x/", shipped: []string{"cache", "cache/*", "forstfs", "forstfs/*", "cmd/*", "internal/*"}},
 	{prefix: "pgregory.net/rapid", shipped: []string{"conformance"}, tests: []string{"*", "*/*", "*/*/*"}},
 }
@@ -57,7 +59,7 @@ var rooms = []room{
 var standardOnly = []string{"forstfs/driver", "internal/mutant"}
 
 // mayImportTesting are the packages that serve tests.
-var mayImportTesting = []string{"conformance", "internal/testenv"}
+var mayImportTesting = []string{"conformance", "internal/testenv", "engineadapter/internal/enginetest"}
 
 // longFile is the length in lines that a file should keep under.
 const longFile = 500

@@ -1,4 +1,4 @@
-package pebblev2_test
+package enginetest
 
 import (
 	"context"
@@ -15,43 +15,44 @@ import (
 	"github.com/forst-go/forst/internal/testenv"
 )
 
-// home is a place where a volume lives: each open gives a fresh Store on the same objects, as another machine would have it.
-type home struct {
-	open func(t testing.TB) driver.Store
+// Home is a place where a volume lives: each open gives a fresh Store on the same objects, as another machine would have it.
+type Home struct {
+	Open func(t testing.TB) driver.Store
 }
 
-// homes are the kinds of stores that the tests of whole databases run on; each call of new makes an empty one.
-var homes = []struct {
-	name string
-	new  func(t testing.TB) home
+// Homes are the kinds of stores that the tests of whole databases run on; each call of New makes an empty one.
+var Homes = []struct {
+	Name string
+	New  func(t testing.TB) Home
 }{
-	{"mem", func(testing.TB) home { return memHome() }},
+	{"mem", func(testing.TB) Home { return MemHome() }},
 	{"mem with faults", faultyHome},
-	{"local", func(t testing.TB) home {
+	{"local", func(t testing.TB) Home {
 		dir := t.TempDir()
-		return home{func(t testing.TB) driver.Store {
+		return Home{func(t testing.TB) driver.Store {
 			return must(local.Open(context.Background(), dir, &local.Options{Create: true}))(t)
 		}}
 	}},
-	{"s3", func(t testing.TB) home {
+	{"s3", func(t testing.TB) Home {
 		u := must(url.Parse(testenv.S3(t).URL(t)))(t)
-		return home{func(t testing.TB) driver.Store { return must(s3.OpenURL(context.Background(), u))(t) }}
+		return Home{func(t testing.TB) driver.Store { return must(s3.OpenURL(context.Background(), u))(t) }}
 	}},
 }
 
-func memHome() home {
+// MemHome is a store in memory.
+func MemHome() Home {
 	b := mem.NewBucket(nil)
-	return home{func(t testing.TB) driver.Store { return must(b.Open("db"))(t) }}
+	return Home{func(t testing.TB) driver.Store { return must(b.Open("db"))(t) }}
 }
 
 // faultyHome is a store whose writes fail, lose their replies, land late or twice. A volume has to cope with all of that by itself: Pebble
 // must not notice.
-func faultyHome(testing.TB) home {
+func faultyHome(testing.TB) Home {
 	b := mem.NewBucket(nil)
 	var opened atomic.Uint64
 	writes := []fault.Op{fault.Put, fault.Delete}
 	const soon = 2 * time.Millisecond
-	return home{func(t testing.TB) driver.Store {
+	return Home{func(t testing.TB) driver.Store {
 		return fault.New(must(b.Open("db"))(t), &fault.Options{
 			Seed:      opened.Add(1),
 			LateStore: must(b.Open("db"))(t), // what is under way outlives the machine

@@ -1,0 +1,155 @@
+// Package pebblev1 lets a Pebble database (github.com/cockroachdb/pebble) live in a forst volume: the volume is its file
+// system, and the store behind the volume is its only durable home.
+//
+//	vol, err := forst.Open(ctx, "s3://bucket/db", &forstfs.Options{Create: forstfs.CreateIfMissing})
+//	...
+//	db, err := pebble.Open("/db", pebblev1.Tune(&pebble.Options{FS: pebblev1.New(vol)}))
+//
+// Close the database first, the volume after it. Several databases may share one volume, each in its own directory.
+//
+// # What is durable when
+//
+// A commit with Sync, Flush, Ingest, Checkpoint and Close keep the promises that Pebble makes on a local disk: what they acknowledge
+// is in the store and stays there, whatever happens to this machine. A synced commit costs one PUT, which concurrent
+// commits share.
+//
+// Tables and blob files are written in bulk. Their Close is the point where their bytes are in the store; Sync does the same earlier;
+// SyncData only sends on what is complete, because Pebble calls it every 1.5 MB of a table that nobody can refer to before its Close.
+// WAL, MANIFEST, OPTIONS, CURRENT, markers and every other file are durable when Sync or SyncData returns. A new CURRENT takes the place of the
+// old one in one step of the volume's order: a crash finds one or the other.
+//
+// # When the volume fails
+//
+// A volume retries by itself for minutes (forstfs.Options.RetryBudget), because Pebble does not: it ends the process when it cannot
+// write its WAL or MANIFEST, as is the case when another process has taken the volume over (forstfs.ErrFenced). It calls
+// pebble.Options.Logger.Fatalf for most of it; a logger whose Fatalf does not return (it stops the goroutine with runtime.Goexit)
+// keeps the rest of the program going, which may close the volume and open it again. But a directory sync behind a marker
+// ends in a panic of a goroutine of Pebble's own. So plan for the end of the process, and start again after a pause.
+//
+// Reads that fail are errors of Get and of iterators, and may be repeated. An object that a newer writer deleted is reported as
+// forstfs.ErrStale, never as "not exist", which Pebble would take for corruption.
+//
+// # Paths
+//
+// Paths are slash-separated paths inside the volume: "/db". No scheme and no bucket belong into them. "db", "./db" and "/db" are the
+// same directory.
+package pebblev1
+
+import (
+	"os"
+
+	"github.com/cockroachdb/pebble/vfs"
+
+	"github.com/forst-go/forst/engineadapter/internal/enginefs"
+	"github.com/forst-go/forst/forstfs"
+)
+
+// ErrNoManifestMarker says that a directory was a database and nothing in it names its MANIFEST. Pebble would take it for
+// a directory without a database, make a new one over it and delete every table. It is what an interrupted
+// Checkpoint or an incomplete copy leaves: remove the directory, or put the missing file back.
+var ErrNoManifestMarker = enginefs.ErrNoManifestMarker
+
+var engine = &enginefs.Engine{Unsupported: vfs.ErrUnsupported, Guard: enginefs.CheckCurrent}
+
+// New makes the volume a file system for pebble.Options.FS. The volume stays the caller's: close it after the database. New costs
+// nothing and may be called again; the value is a pointer, as Pebble compares file systems with ==.
+//
+// All methods may run in parallel, as those of forstfs.FS.
+func New(vol *forstfs.FS) vfs.FS { return newFS(vol) }
+
+func newFS(vol *forstfs.FS) *fileSystem {
+	return &fileSystem{enginefs.FS{Vol: vol, Engine: engine}}
+}
+
+// fileSystem adds to enginefs.FS what names a type of this Pebble.
+type fileSystem struct{ enginefs.FS }
+
+// Create makes a new file; see enginefs.FS.CreateFile.
+func (a *fileSystem) Create(name string) (vfs.File, error) {
+	return made(a.CreateFile(name, ""))
+}
+
+// ReuseForWrite removes oldname and creates newname in one step.
+func (a *fileSystem) ReuseForWrite(oldname, newname string) (vfs.File, error) {
+	return made(a.Reuse(oldname, newname, ""))
+}
+
+func made(f enginefs.File, err error) (vfs.File, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &file{f}, nil
+}
+
+// Open opens a file, or a directory, for reading. vfs.RandomReadsOption and vfs.SequentialReadsOption are hints: the first
+// reads exactly what is asked for, through the cache; the second reads far ahead and leaves the cache to others. Every option is
+// applied to the handle too, as the interface asks.
+func (a *fileSystem) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	h, err := made(a.OpenFile(name, access(opts)))
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range opts {
+		if o != nil {
+			o.Apply(h)
+		}
+	}
+	return h, nil
+}
+
+// access reads the hints; the last one counts. The two options are pointers of different types, so == cannot panic, whatever
+// other implementation of OpenOption is in the list.
+func access(opts []vfs.OpenOption) forstfs.Access {
+	acc := forstfs.AccessDefault
+	for _, o := range opts {
+		switch o {
+		case vfs.RandomReadsOption:
+			acc = forstfs.AccessRandom
+		case vfs.SequentialReadsOption:
+			acc = forstfs.AccessSequential
+		}
+	}
+	return acc
+}
+
+// OpenReadWrite is not supported: see enginefs.FS.InPlace.
+func (a *fileSystem) OpenReadWrite(name string, _ ...vfs.OpenOption) (vfs.File, error) {
+	return nil, a.InPlace(name)
+}
+
+// OpenDir opens a directory for Sync.
+func (a *fileSystem) OpenDir(name string) (vfs.File, error) {
+	d, err := a.OpenDirectory(name)
+	if err != nil {
+		return nil, err
+	}
+	return &dir{d}, nil
+}
+
+// Stat describes a file or directory, from memory.
+func (a *fileSystem) Stat(name string) (os.FileInfo, error) { return described(a.StatFile(name)) }
+
+// GetDiskUsage is not supported: a bucket has no size. Pebble asks after every flush and compaction, ignores this error alone, and
+// would take zeros for a full disk.
+func (*fileSystem) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{}, vfs.ErrUnsupported
+}
+
+// file is an open file.
+type file struct{ enginefs.File }
+
+// Stat describes the file as FS.Stat does, also under a handle whose name is gone.
+func (f *file) Stat() (os.FileInfo, error) { return described(f.Info()) }
+
+// dir is an open directory, for Sync alone.
+type dir struct{ enginefs.Dir }
+
+// Stat describes the directory.
+func (d *dir) Stat() (os.FileInfo, error) { return described(d.Info()) }
+
+func described(info forstfs.FileInfo, err error) (os.FileInfo, error) {
+	if err != nil {
+		return nil, err
+	}
+	return info, nil
+}
