@@ -3,10 +3,12 @@ package journal
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // imageKey is a listed image.
@@ -33,7 +35,12 @@ func listImages(ctx context.Context, store driver.Store) ([]imageKey, error) {
 	return all, nil
 }
 
-// readImage reads and checks one image. The error wraps ErrDamaged if its bytes are wrong, errRestart if it is gone.
+// errOtherVolume: a sound image, but of another volume: a cloner that lost the race for this place left it. It is as void as a frame of
+// another volume.
+var errOtherVolume = errors.New("image of another volume")
+
+// readImage reads and checks one image. The error wraps ErrDamaged if its bytes are wrong, errRestart if it is gone, errOtherVolume if it does not
+// belong here.
 func readImage(ctx context.Context, store driver.Store, r Root, k imageKey) (*Image, int64, error) {
 	var err error
 	for range 2 { // bytes that are wrong once may be right when read again
@@ -53,6 +60,8 @@ func readImage(ctx context.Context, store driver.Store, r Root, k imageKey) (*Im
 			continue
 		}
 		switch {
+		case im.Volume != r.Volume && !mutant.On(mutOtherImage):
+			return nil, 0, fmt.Errorf("%w %s", errOtherVolume, im.Volume)
 		case im.Volume != r.Volume:
 			err = fmt.Errorf("%w: image of volume %s, this is %s", ErrDamaged, im.Volume, r.Volume)
 		case im.Seq != k.seq || im.Nonce != k.nonce:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -85,6 +86,7 @@ func newJournal(store driver.Store, m Machine, o *Options, op *opener, r *replay
 		since: sinceImage{r.frames, r.bytes, r.imageBytes},
 		base:  r.base, first: r.first, emptyBody: r.emptyBody, damaged: op.damaged, trimmed: max(r.trimmed, 1), swept: r.swept,
 	}
+	maps.Copy(j.damaged, op.others) // they count as little, and go as soon
 	op.metrics.replayed.Store(int64(r.frames))
 	op.metrics.voids.Store(int64(r.voids))
 	j.ctx, j.cancel = context.WithCancel(driver.WithComponent(context.Background(), driver.CompCommit))

@@ -53,5 +53,6 @@ const (
 	mutGapDamaged     mutant.ID = "journal/gap-is-damage-at-once"    // a gap is taken as damage without a look at the images
 	mutSilent         mutant.ID = "journal/damaged-image-silent"     // falling back to the older image tells nobody
 	mutGivesUp        mutant.ID = "journal/gives-up-at-once"         // an error that looks permanent fails the journal at once
+	mutOtherImage     mutant.ID = "journal/other-volumes-image"      // an image of another volume counts as damage
 	mutFollowEarly    mutant.ID = "journal/follower-applies-first"   // a follower applies frames before it looks at the images
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,13 +25,14 @@ type opener struct {
 	hasRoot bool
 	writer  bool
 	damaged map[string]imageKey // images that this opener itself found damaged
+	others  map[string]imageKey // images of other volumes
 	mine    map[uint64]bool     // nonces that this opener has fenced with
 	metrics *counters
 }
 
 func newOpener(store driver.Store, m Machine, o *Options, writer bool, c *counters) *opener {
 	return &opener{store: store, m: m, o: o, wait: newBackoff(o.Nonce()), writer: writer,
-		damaged: map[string]imageKey{}, mine: map[uint64]bool{}, metrics: c}
+		damaged: map[string]imageKey{}, others: map[string]imageKey{}, mine: map[uint64]bool{}, metrics: c}
 }
 
 func (op *opener) sender(hasty bool) *sender {
@@ -130,6 +132,9 @@ func (op *opener) rootAndImages(ctx context.Context) (images []imageKey, err err
 func (op *opener) base(ctx context.Context, images []imageKey) (*replay, []uint64, error) {
 	if len(images) > 0 {
 		r, numbers, err := op.newest(ctx, images, 0)
+		if err == nil && r == nil && len(op.mineOf(images)) == 0 {
+			return op.base(ctx, nil)
+		}
 		if err == nil && r == nil {
 			err = fmt.Errorf("%w: none of %d images can be read", ErrDamaged, len(images))
 		}
@@ -159,7 +164,7 @@ func (op *opener) base(ctx context.Context, images []imageKey) (*replay, []uint6
 func (op *opener) newest(ctx context.Context, images []imageKey, least uint64) (*replay, []uint64, error) {
 	bad := 0
 	var why error
-	for _, k := range images {
+	for _, k := range op.mineOf(images) {
 		if k.seq < least || bad > 1 && !mutant.On(mutThirdImage) {
 			break
 		}
@@ -170,6 +175,10 @@ func (op *opener) newest(ctx context.Context, images []imageKey, least uint64) (
 		im, size, numbers, err := op.imageAndFrames(ctx, k)
 		if errors.Is(err, errRestart) && mutant.On(mutMissingImage) {
 			err = ErrDamaged
+		}
+		if errors.Is(err, errOtherVolume) {
+			op.others[k.key] = k
+			continue
 		}
 		if errors.Is(err, ErrDamaged) {
 			op.damaged[k.key] = k
@@ -197,6 +206,11 @@ func (op *opener) newest(ctx context.Context, images []imageKey, least uint64) (
 		why = nil // the caller has a state of its own
 	}
 	return nil, nil, why
+}
+
+// mineOf leaves out the images that are known to be of other volumes.
+func (op *opener) mineOf(images []imageKey) []imageKey {
+	return slices.DeleteFunc(slices.Clone(images), func(k imageKey) bool { _, other := op.others[k.key]; return other })
 }
 
 // imageAndFrames reads an image and at the same time lists the frames behind it.
@@ -283,7 +297,7 @@ func (op *opener) lastLook(ctx context.Context, base uint64) error {
 	if err != nil {
 		return err
 	}
-	for _, k := range images {
+	for _, k := range op.mineOf(images) {
 		if _, known := op.damaged[k.key]; known && !mutant.On(mutLookAny) {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/forst-go/forst/forstfs/driver"
 )
@@ -41,6 +42,28 @@ func imageScenarios() []scenario {
 			l.spoil(l.newestImage())
 			b := l.process()
 			return first(b.open(), b.has("a1"), b.commit("b1"), l.holds("a1", "b1"))
+		}},
+		{"an image of another volume is void", []string{"other-volumes-image"}, func(l *lab) error {
+			// A cloner that lost the race for this place left its images, before the volume had one and again when it has some.
+			left := func(nonce uint64) error {
+				_, err := BirthImages(l.ctx, l.store, VolumeID{9}, []byte("foreign"), time.Minute, func() uint64 { nonce--; return nonce })
+				return err
+			}
+			if err := left(1 << 63); err != nil {
+				return err
+			}
+			a := l.opened()
+			a.must("a1")
+			a.image()
+			if err := first(left(1<<62), l.holds("a1")); err != nil {
+				return err
+			}
+			b := l.opened()
+			b.must("b1")
+			b.image()
+			b.trim()
+			l.spoil(l.newestImage()) // what is void is not one of the two
+			return l.holds("a1", "b1")
 		}},
 		{"both images damaged", nil, func(l *lab) error {
 			a := l.opened()
