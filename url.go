@@ -6,7 +6,7 @@ import (
 	"github.com/forst-go/forst/forstfs"
 )
 
-// named gives the volume the URL as its name, without parameters and secrets, if it has none.
+// named gives the volume the URL as its name, without parameters and secrets, if it has none, and the way to the volumes that it borrows from.
 func named(o *forstfs.Options, raw string) *forstfs.Options {
 	var d forstfs.Options
 	if o != nil {
@@ -18,17 +18,25 @@ func named(o *forstfs.Options, raw string) *forstfs.Options {
 			d.Name = u.String()
 		}
 	}
+	if d.OpenStore == nil {
+		d.OpenStore = lenders(raw)
+	}
 	return &d
 }
 
 // readOnly asks a store that locks its directory for one user not to do so.
-func readOnly(raw string) string {
+func readOnly(raw string) string { return withMode(raw, "ro") }
+
+// withMode says how a local directory is opened; other stores know no modes.
+func withMode(raw, mode string) string {
 	u, err := url.Parse(raw)
 	if err != nil || u.Scheme != "file" {
 		return raw
 	}
 	q := u.Query()
-	q.Set("mode", "ro")
+	q.Del("create")
+	q.Del("guard")
+	q.Set("mode", mode)
 	u.RawQuery = q.Encode()
 	return u.String()
 }

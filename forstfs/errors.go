@@ -24,6 +24,10 @@ var (
 	ErrDamaged  = journal.ErrDamaged  // bytes in the store are missing or wrong; nothing was changed
 	ErrStale    = journal.ErrStale    // what this handle reads was deleted by a newer writer: reopen or refresh
 
+	// ErrSourceGone: this volume is a clone, and bytes that it borrows cannot be had where it recorded them. Bring the source's objects back, or give the
+	// clone the place (Options.OpenStore) if they were moved. Nothing in the clone itself is damaged.
+	ErrSourceGone = errors.New("the volume that this clone borrows from is gone")
+
 	ErrForeign     = errors.New("the prefix holds objects that are not a forst volume")
 	ErrReadOnly    = fmt.Errorf("the volume is open read-only: %w", fs.ErrPermission)
 	ErrUnsafeStore = errors.New("the store does not keep the contract that durability rests on")

@@ -37,6 +37,7 @@ func (m *machine) replace(st *namespace.State) {
 	defer m.mu.Unlock()
 	m.acked = st
 	v := m.v
+	v.lend(st.Owners())
 	if !v.readOnly {
 		return // a writer's live namespace is made when it owns the volume
 	}
@@ -234,5 +235,5 @@ func (v *FS) cacheID(c namespace.Container) cache.ID {
 	if mutant.On(mutCacheKey) {
 		return cache.ID{Volume: v.id, Kind: uint8(c.Kind), Num: c.Num}
 	}
-	return cache.ID{Volume: v.id, Kind: uint8(c.Kind), Epoch: c.Epoch, Nonce: c.Nonce, Num: c.Num, CRC: c.CRC}
+	return cache.ID{Volume: v.ownerID(c), Kind: uint8(c.Kind), Epoch: c.Epoch, Nonce: c.Nonce, Num: c.Num, CRC: c.CRC}
 }

@@ -40,5 +40,7 @@ const (
 	mutBudgetSleeps   mutant.ID = "forstfs/memory-waits-for-ever"     // a writer that waits for memory does not shed again
 	mutBornForeign    mutant.ID = "forstfs/newborn-is-foreign"        // a volume that is being created looks foreign
 	mutLockShared     mutant.ID = "forstfs/lock-given-twice"          // a lock excludes nobody
+	mutCacheOwner     mutant.ID = "forstfs/cache-key-of-borrower"     // a clone's blocks are cached under its own id, not the owner's
+	mutGoneNotExist   mutant.ID = "forstfs/source-gone-is-not-exist"  // a lender that is gone looks like a missing file
 	mutReaderSize     mutant.ID = "forstfs/reader-size-frozen"        // an open handle of a follower keeps its size
 )

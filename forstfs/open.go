@@ -44,6 +44,7 @@ func open(ctx context.Context, store driver.Store, o *Options, readOnly bool) (*
 			return v, nil
 		}
 		v.end()
+		err = errors.Join(err, v.closeLenders())
 		if v.ownCache {
 			err = errors.Join(err, v.cache.Close())
 		}

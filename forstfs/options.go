@@ -1,11 +1,13 @@
 package forstfs
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/forst-go/forst/cache"
+	"github.com/forst-go/forst/forstfs/driver"
 )
 
 // CreateMode says what Open does when the store holds no volume, or holds one.
@@ -70,6 +72,11 @@ type Options struct {
 	// and a new image is written. 0 means 1,000 frames, 64 MiB.
 	ImageFrames int
 	ImageBytes  int64
+
+	// OpenStore opens the store of a volume that this one borrows from: a clone reads the bytes of its source where they are. It is given
+	// the location that the clone recorded: a URL, or a reference relative to this volume's own place ("../prod"). The store must read, and,
+	// to give holds back, put and delete. forst.Open sets it; without it a clone's borrowed bytes cannot be read.
+	OpenStore func(ctx context.Context, location string) (driver.Store, error)
 
 	// SkipProbe leaves out the probe of the store when a volume is created.
 	SkipProbe bool

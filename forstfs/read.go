@@ -129,8 +129,8 @@ func (v *FS) readNode(ctx context.Context, n *node, p []byte, off int64, h how) 
 		switch {
 		case err == nil:
 			return total, stop
-		case errors.Is(err, ErrStale) && !mutant.On(mutStaleForGood) && w.moved(v.content(n), off, total):
-			// Packed meanwhile, and the frame trimmed.
+		case (errors.Is(err, ErrStale) || errors.Is(err, ErrSourceGone)) && !mutant.On(mutStaleForGood) && w.moved(v.content(n), off, total):
+			// Packed meanwhile, and the frame trimmed; or detached, and the source's object gone.
 		default:
 			return 0, err
 		}
@@ -264,6 +264,9 @@ func (v *FS) readPiece(ctx context.Context, q piece, h how) error {
 
 // readInline reads bytes of a frame. A frame that is not in the cache is fetched and verified as a whole.
 func (v *FS) readInline(ctx context.Context, q piece, h how) error {
+	if q.c.Owner != 0 {
+		return fmt.Errorf("%w: frame %d of another volume is referred to; a clone borrows objects and bodies of snapshots only", ErrDamaged, q.c.Num)
+	}
 	if v.cache.LookupFor(v.cacheID(q.c), q.p, q.off, h.hint, h.reason) {
 		return nil
 	}
@@ -315,5 +318,11 @@ type source struct {
 }
 
 func (s source) Fetch(ctx context.Context, off, n int64) (io.ReadCloser, error) {
-	return s.v.store.Get(ctx, journal.DataKey(s.c.Epoch, s.c.Nonce, s.c.Num), off, n)
+	var r io.ReadCloser
+	key := journal.DataKey(s.c.Epoch, s.c.Nonce, s.c.Num)
+	err := s.v.get(ctx, s.c, func(store driver.Store) (err error) {
+		r, err = store.Get(ctx, key, off, n)
+		return err
+	})
+	return r, err
 }

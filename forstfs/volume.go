@@ -38,6 +38,7 @@ type FS struct {
 	uploads     chan struct{} // uploads under way
 	counter     atomic.Uint64 // of data objects
 	lastFrame   atomic.Pointer[journal.Frame]
+	lenders     atomic.Pointer[[]*lender]
 	counts      counts
 
 	mu       sync.Mutex // the namespace lock: no request is made while it is held. machine.mu, mu, node.mu: in this order
@@ -185,7 +186,7 @@ func (v *FS) Close() error {
 	if v.ownCache {
 		errs = append(errs, v.cache.Close())
 	}
-	errs = append(errs, v.store.Close())
+	errs = append(errs, v.closeLenders(), v.store.Close())
 	return errors.Join(errs...)
 }
 

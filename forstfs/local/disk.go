@@ -57,6 +57,9 @@ var process struct {
 	disks []*disk
 }
 
+// locks says whether a handle takes part in the lock.
+func (o *Options) locks() bool { return !o.ReadOnly && !o.Beside }
+
 // share finds or makes the disk of root and takes the lock as o says.
 func share(root *os.Root, o Options) (*disk, error) {
 	id, err := root.Stat(".")
@@ -75,7 +78,7 @@ func share(root *os.Root, o Options) (*disk, error) {
 		d = &disk{id: id, dirs: map[string]*dirState{}, landings: map[string]*landing{}}
 		d.syncFile = func(f *os.File, _ bool) error { return f.Sync() }
 	}
-	if !o.ReadOnly {
+	if o.locks() {
 		if err := d.acquire(root, o.NoGuard); err != nil {
 			return nil, err
 		}
@@ -133,7 +136,7 @@ func (d *disk) release(o Options) error {
 	process.mu.Lock()
 	defer process.mu.Unlock()
 	var err error
-	if !o.ReadOnly {
+	if o.locks() {
 		if d.lockRefs--; d.lockRefs == 0 {
 			err = dropLock(d.lock)
 			d.lock = nil

@@ -36,6 +36,9 @@ type Options struct {
 	// takeovers. What it gives up: after a power failure (not after the end of a process) an object that another process
 	// was putting at that moment may be gone although this process has read it.
 	NoGuard bool
+	// Beside takes no lock and yet writes, beside a process that has the directory open: requests to a volume's writer and holds of
+	// clones, objects that have names of their own. Not for a volume's writer. It gives up what NoGuard gives up.
+	Beside bool
 	// ObjectSize is the preferred size of a big object; 16 MiB if 0.
 	ObjectSize int64
 }
@@ -85,6 +88,8 @@ func Open(ctx context.Context, dir string, o *Options) (*Store, error) {
 		return nil, s.fail("open", "", driver.KindInvalid, errors.New("no directory is given"))
 	case opt.ObjectSize < 0:
 		return nil, s.fail("open", "", driver.KindInvalid, fmt.Errorf("ObjectSize is %d", opt.ObjectSize))
+	case opt.Beside && (opt.ReadOnly || opt.Create || opt.NoGuard):
+		return nil, s.fail("open", "", driver.KindInvalid, errors.New("beside goes with no other mode: the directory exists and is somebody else's"))
 	case opt.ReadOnly && opt.Create:
 		return nil, s.fail("open", "", driver.KindInvalid, errors.New("read-only and create exclude each other"))
 	}
@@ -143,7 +148,7 @@ func makeDirs(dir string) error {
 	return nil
 }
 
-// Opener opens file:///dir. Parameters: mode=ro|rw, create=1|0, guard=on|off (see Options).
+// Opener opens file:///dir. Parameters: mode=ro|rw|beside, create=1|0, guard=on|off (see Options).
 func Opener(ctx context.Context, u *url.URL) (driver.Store, error) {
 	fail := func(format string, args ...any) (driver.Store, error) {
 		return nil, &driver.Error{Op: "open", Path: "file://" + u.Host + u.Path, Kind: driver.KindInvalid, Err: fmt.Errorf(format, args...)}
@@ -164,15 +169,17 @@ func Opener(ctx context.Context, u *url.URL) (driver.Store, error) {
 		switch name + "=" + v {
 		case "mode=ro":
 			o.ReadOnly = true
+		case "mode=beside":
+			o.Beside = true
 		case "mode=rw", "create=0", "guard=on":
 		case "create=1":
 			o.Create = true
 		case "guard=off":
 			o.NoGuard = true
 		case "mode=" + v, "create=" + v, "guard=" + v:
-			return fail("parameter %s=%s is not known; known are mode=ro|rw, create=0|1, guard=on|off", name, v)
+			return fail("parameter %s=%s is not known; known are mode=ro|rw|beside, create=0|1, guard=on|off", name, v)
 		default: // its value is none of ours, and may be a secret
-			return fail("parameter %q is not known; known are mode=ro|rw, create=0|1, guard=on|off", name)
+			return fail("parameter %q is not known; known are mode=ro|rw|beside, create=0|1, guard=on|off", name)
 		}
 	}
 	s, err := Open(ctx, filepath.FromSlash(u.Path), &o)

@@ -115,6 +115,11 @@ func TestOneProcessAtATime(t *testing.T) {
 	if _, err := Open(t.Context(), dir, &Options{NoGuard: true}); err == nil {
 		t.Error("guard=off beside a process with the guard")
 	}
+	beside := open(t, dir, &Options{Beside: true})
+	mustPut(t, beside, "request/one", "please")
+	if err := beside.Delete(t.Context(), []string{"request/one"}); err != nil {
+		t.Errorf("a writer beside another process: %v", err)
+	}
 	ro := open(t, dir, &Options{ReadOnly: true})
 	if _, err := driver.ListAll(t.Context(), ro, "", ""); err != nil {
 		t.Errorf("a reader beside a writer: %v", err)
@@ -229,6 +234,7 @@ func TestOpenErrors(t *testing.T) {
 		{file, nil, driver.KindNoStore, "not a directory"},
 		{"", nil, driver.KindInvalid, "no directory"},
 		{missing, &Options{ReadOnly: true, Create: true}, driver.KindInvalid, "exclude"},
+		{missing, &Options{Beside: true, Create: true}, driver.KindInvalid, "no other mode"},
 		{dir, &Options{ObjectSize: -1}, driver.KindInvalid, "ObjectSize"},
 	} {
 		s, err := Open(t.Context(), tt.dir, tt.o)

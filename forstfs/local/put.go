@@ -197,8 +197,8 @@ func (s *Store) settleErr(op, key string) error {
 // clearDir removes the directory key and those in it if there is no file below: what deleted objects left. Without the
 // guard it does not, for another process may count on the directory.
 func (s *Store) clearDir(key string) error {
-	if s.opt.NoGuard {
-		return errors.New("it may hold objects of other processes (guard=off)")
+	if s.opt.NoGuard || s.opt.Beside {
+		return errors.New("it may hold objects of other processes (guard=off, mode=beside)")
 	}
 	f, err := s.root.Open(key)
 	if err != nil {

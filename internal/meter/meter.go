@@ -40,7 +40,7 @@ type Store struct {
 	inner driver.Store
 	page  int64
 	batch int64
-	rows  sync.Map // rowKey -> *row
+	rows  *sync.Map // rowKey -> *row
 }
 
 type rowKey struct {
@@ -55,7 +55,14 @@ type row struct {
 // New wraps inner, which Close closes.
 func New(inner driver.Store) *Store {
 	c := inner.Capabilities()
-	return &Store{inner: inner, page: int64(c.ListPage), batch: int64(c.DeleteBatch)}
+	return &Store{inner: inner, page: int64(c.ListPage), batch: int64(c.DeleteBatch), rows: new(sync.Map)}
+}
+
+// Also wraps another store and counts its requests into the same totals.
+func (s *Store) Also(inner driver.Store) *Store {
+	w := New(inner)
+	w.rows = s.rows
+	return w
 }
 
 // Snapshot gives the totals so far. Requests under way may be in it in part.

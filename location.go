@@ -1,0 +1,100 @@
+package forst
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"path"
+	"strings"
+
+	"github.com/forst-go/forst/forstfs/driver"
+)
+
+// A clone records where the volume is that it borrows from: as a reference relative to its own place ("../prod") where both are in one bucket or share
+// a directory, so that the record survives a move of both, else as a URL. No record holds user information.
+
+// Location is how a volume at the URL from records the place of the one at the URL to.
+func Location(from, to string) (string, error) {
+	f, t, err := parseTwo(from, to)
+	if err != nil {
+		return "", err
+	}
+	if f.Scheme != t.Scheme || f.Host != t.Host || parameters(f) != parameters(t) {
+		t.RawQuery, t.User, t.Fragment = parameters(t), nil, ""
+		return t.String(), nil
+	}
+	a, b := segments(f.Path), segments(t.Path)
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	if n == 0 && f.Scheme == "file" { // nothing in common but the root of the machine: nobody moves that
+		t.RawQuery, t.User, t.Fragment = parameters(t), nil, ""
+		return t.String(), nil
+	}
+	rel := strings.Repeat("../", len(a)-n) + strings.Join(b[n:], "/")
+	if !strings.HasPrefix(rel, "../") {
+		rel = "./" + rel
+	}
+	return strings.TrimSuffix(rel, "/"), nil
+}
+
+// Resolve is the URL of the place that a volume at the URL from has recorded.
+func Resolve(from, location string) (string, error) {
+	if !strings.HasPrefix(location, "./") && !strings.HasPrefix(location, "../") && location != "." && location != ".." {
+		return location, nil
+	}
+	f, _, err := parseTwo(from, from)
+	if err != nil {
+		return "", err
+	}
+	up := segments(f.Path)
+	for seg := range strings.SplitSeq(location, "/") {
+		switch {
+		case seg == "" || seg == ".":
+		case seg != "..":
+			up = append(up, seg)
+		case len(up) == 0:
+			return "", fmt.Errorf("the recorded place %q leads out of %s://%s", location, f.Scheme, f.Host)
+		default:
+			up = up[:len(up)-1]
+		}
+	}
+	f.Path, f.RawPath = "/"+path.Join(up...), ""
+	f.RawQuery, f.User, f.Fragment = parameters(f), nil, ""
+	return f.String(), nil
+}
+
+func parseTwo(from, to string) (f, t *url.URL, err error) {
+	if f, err = url.Parse(from); err == nil {
+		t, err = url.Parse(to)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("not a URL (want for example s3://bucket/prefix)")
+	}
+	return f, t, nil
+}
+
+// parameters are those that say where a store is, not how a process uses it.
+func parameters(u *url.URL) string {
+	q := u.Query()
+	for _, how := range []string{"mode", "create", "guard"} {
+		q.Del(how)
+	}
+	return q.Encode()
+}
+
+func segments(p string) []string {
+	return strings.FieldsFunc(path.Clean("/"+p), func(r rune) bool { return r == '/' })
+}
+
+// lenders opens the stores of volumes that the one at the URL from borrows from, or lends to. A local directory is opened beside its writer.
+func lenders(from string) func(context.Context, string) (driver.Store, error) {
+	return func(ctx context.Context, location string) (driver.Store, error) {
+		raw, err := Resolve(from, location)
+		if err != nil {
+			return nil, err
+		}
+		return OpenStore(ctx, withMode(raw, "beside"))
+	}
+}
