@@ -9,8 +9,8 @@ import (
 	"github.com/forst-go/forst/internal/mutant"
 )
 
-// Apply performs op. For an Append, inline is where its bytes lie: an extent of op.Len bytes in a frame; for all others it is not
-// looked at. An operation that is not legal now (see Check) gives an error that matches ErrCorrupt and changes nothing,
+// Apply performs op. For an Append, inline is where its bytes lie: an extent of op.Len bytes in a frame; of a SnapBegin the
+// number of its container is that of the frame; for all others it is not looked at. An operation that is not legal now (see Check) gives an error that matches ErrCorrupt and changes nothing,
 // because the journal holds legal operations only. The State keeps nothing of op's slices and strings.
 func (s *State) Apply(op *Op, inline Extent) error {
 	p, err := s.plan(op)
@@ -56,6 +56,16 @@ func (s *State) Apply(op *Op, inline Extent) error {
 		s.pack(op.Packs)
 	case Touch:
 		p.f.time = op.Time
+	case SnapBegin:
+		s.begin(op, &p, inline.Container.Num)
+	case SnapCommit:
+		s.commit(s.snapshot(op.Snap.ID), op.Snap.Body)
+	case SnapDoom:
+		s.snapshot(op.Snap.ID).Doomed = true
+	case SnapRemove:
+		s.unsnap(s.snapshot(op.Snap.ID))
+	case Restore:
+		s.restore(op, &p)
 	}
 	return nil
 }

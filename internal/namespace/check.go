@@ -13,7 +13,8 @@ type plan struct {
 	base, base2 string
 	now, now2   node // what the names stand for
 	f           *file
-	nothing     bool // legal, and changes nothing
+	nothing     bool   // legal, and changes nothing
+	tree        *State // of a Restore
 }
 
 // Check says whether op would be legal now; it changes nothing. The error is an *fs.PathError for operations on paths and matches
@@ -43,6 +44,10 @@ func (s *State) plan(op *Op) (plan, error) {
 			}
 		}
 		return plan{}, nil
+	case SnapBegin, SnapCommit, SnapDoom, SnapRemove:
+		return s.planSnapshot(op)
+	case Restore:
+		return s.planRestore(op)
 	}
 	return plan{}, fmt.Errorf("operation of kind %d: %w", op.Kind, fs.ErrInvalid)
 }
@@ -211,7 +216,7 @@ func (s *State) planFile(op *Op) (p plan, err error) {
 
 func (s *State) checkContainer(c *Container) error {
 	switch {
-	case c.Kind != Object && c.Kind != Frame:
+	case c.Kind < Object || c.Kind > Body:
 		return fmt.Errorf("container of kind %d: %w", c.Kind, fs.ErrInvalid)
 	case uint64(c.Owner) > uint64(len(s.owners)):
 		return fmt.Errorf("container of foreign volume %d, of which there are %d: %w", c.Owner, len(s.owners), fs.ErrInvalid)
@@ -224,8 +229,8 @@ func (s *State) checkExtent(e *Extent) error {
 		return fmt.Errorf("extent of %d bytes at %d: %w", e.Len, e.Off, fs.ErrInvalid)
 	}
 	// Inside a frame the journal checks the range, which it alone knows; an object's size is part of its container.
-	if c := &e.Container; c.Kind == Object && e.Off+e.Len > int64(c.CRC) {
-		return fmt.Errorf("extent of %d bytes at %d of an object of %d: %w", e.Len, e.Off, c.CRC, fs.ErrInvalid)
+	if c := &e.Container; c.Kind != Frame && e.Off+e.Len > int64(c.CRC) {
+		return fmt.Errorf("extent of %d bytes at %d of an object or body of %d: %w", e.Len, e.Off, c.CRC, fs.ErrInvalid)
 	}
 	return s.checkContainer(&e.Container)
 }

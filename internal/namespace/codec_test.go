@@ -63,6 +63,12 @@ func vectors() []Op {
 			{1, 5, Extent{big, 1 << 40, 700}, Extent{obj, 5, 700}},
 		}},
 		{Kind: Touch, Inode: 1, Time: 0},
+		{Kind: SnapBegin, Path: "/db", Time: 1_700_000_000_000_000_000, Snap: &SnapOp{ID: SnapshotID{3, 0x0102030405060708, 9}, Name: "daily-1", Expires: 1_700_000_100_000_000_000, Meta: []byte("meta")}},
+		{Kind: SnapBegin, Path: "/", Snap: &SnapOp{Name: "n"}},
+		{Kind: SnapCommit, Snap: &SnapOp{ID: SnapshotID{3, 0x0102030405060708, 9}, Body: BodyRef{Head: 104 + 700, CRC: 0xdeadbeef, Size: 1 << 33}}},
+		{Kind: SnapDoom, Snap: &SnapOp{ID: SnapshotID{3, 0x0102030405060708, 9}}},
+		{Kind: SnapRemove, Snap: &SnapOp{ID: SnapshotID{math.MaxUint64, math.MaxUint64, math.MaxUint64}}},
+		{Kind: Restore, Path: "/", Inode: 7, Snap: &SnapOp{Tree: New().Encode()}},
 	}
 }
 
@@ -100,7 +106,20 @@ func TestGoldenBody(t *testing.T) {
 		Op{Kind: Extend, Inode: 70000, Extents: []Extent{{foreign, 0, 60}, {object(1), 5, 5}, {foreign, 60, 40}}},
 		Op{Kind: Pack, Packs: []Repack{{1, 5, Extent{frame(2), 100, 7}, Extent{object(3), 0, 7}}}},
 	)
-	for name, s := range map[string]*State{"body.golden": s, "empty.golden": New()} {
+	snaps := s.Clone()
+	id := SnapshotID{2, 3, 4}
+	begin := func(id SnapshotID, dir, name string) {
+		t.Helper()
+		op := Op{Kind: SnapBegin, Path: dir, Time: 60, Snap: &SnapOp{ID: id, Name: name, Expires: 70, Meta: []byte{1, 2}}}
+		if err := snaps.Apply(&op, Extent{Container: frame(9)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begin(id, "/", "all")
+	must(t, snaps, Op{Kind: SnapCommit, Snap: &SnapOp{ID: id, Body: BodyRef{Head: 109, CRC: 5, Size: 400}}}, Op{Kind: SnapDoom, Snap: &SnapOp{ID: id}})
+	must(t, snaps, Op{Kind: Remove, Path: "/clone"})
+	begin(SnapshotID{2, 3, 5}, "/d/e", "all")
+	for name, s := range map[string]*State{"body.golden": s, "empty.golden": New(), "snapshots.golden": snaps} {
 		golden(t, name, hex.Dump(s.Encode()))
 		dec, err := Decode(s.Encode())
 		if err != nil {
@@ -131,9 +150,9 @@ func TestDecodeOpsRefuses(t *testing.T) {
 		{"nothing", nil, nil},
 		{"kind 0", []byte{0, 0, 0}, ErrCorrupt},
 		{"kind 0, skippable", []byte{0, 1, 0}, ErrCorrupt},
-		{"unknown", []byte{11, 0, 1, 0}, ErrUnknownOp},
-		{"unknown, skippable", []byte{11, 1, 1, 0}, nil},
-		{"unknown, skippable, cut", []byte{11, 1, 2, 0}, ErrCorrupt},
+		{"unknown", []byte{16, 0, 1, 0}, ErrUnknownOp},
+		{"unknown, skippable", []byte{16, 1, 1, 0}, nil},
+		{"unknown, skippable, cut", []byte{16, 1, 2, 0}, ErrCorrupt},
 		{"unknown flag", []byte{byte(Remove), 2, 2, 1, '/'}, ErrUnknownOp},
 		{"known, skippable", []byte{byte(Remove), 1, 3, 2, '/', 'a'}, nil},
 		{"bytes left over", []byte{byte(Remove), 0, 4, 2, '/', 'a', 0}, ErrCorrupt},
@@ -143,7 +162,7 @@ func TestDecodeOpsRefuses(t *testing.T) {
 		{"huge length", []byte{byte(Remove), 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}, ErrCorrupt},
 		{"negative length", []byte{byte(Append), 0, 11, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}, ErrCorrupt},
 		{"huge count", []byte{byte(Extend), 0, 6, 1, 0xff, 0xff, 0xff, 0xff, 0x0f}, ErrCorrupt},
-		{"container of kind 3", append([]byte{byte(Extend), 0, 20, 1, 1, 3}, make([]byte, 17)...), ErrCorrupt},
+		{"container of kind 4", append([]byte{byte(Extend), 0, 20, 1, 1, 4}, make([]byte, 17)...), ErrCorrupt},
 		{"owner of 33 bits", append([]byte{byte(Extend), 0, 24, 1, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x1f}, make([]byte, 16)...), ErrCorrupt},
 		{"owner of 32 bits", append([]byte{byte(Extend), 0, 24, 1, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f}, make([]byte, 16)...), nil},
 	} {
@@ -196,7 +215,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{"nothing", nil, ErrCorrupt},
 		{"version 0", append([]byte{0}, good[1:]...), ErrUnknownBody},
 		{"version 2", append([]byte{2}, good[1:]...), ErrUnknownBody},
-		{"new section", join(append(ins[:4:4], sec(5, 0, 1))...), ErrUnknownBody},
+		{"new section", join(append(ins[:4:4], sec(6, 0, 1))...), ErrUnknownBody},
+		{"no snapshots, spelt", join(append(ins[:4:4], sec(5, 0, 0))...), ErrCorrupt},
 		{"new section, skippable", join(append(ins[:4:4], sec(9, 1, 1))...), nil},
 		{"new section twice", join(append(ins[:4:4], sec(9, 1, 1), sec(9, 1, 1))...), ErrCorrupt},
 		{"new sections out of order", join(append(ins[:4:4], sec(9, 1, 1), sec(8, 1, 1))...), ErrCorrupt},
@@ -255,10 +275,10 @@ func TestDecodeRefusesExtents(t *testing.T) {
 				b[len(b)-1]++
 			}
 			b = appendContainer(append(b, 0), &c)
-			b = appendUvarints(b, off, n)
+			b = appendUvarint(b, off, n)
 			if again != nil {
 				b = appendContainer(append(b, 0), again)
-				b = appendUvarints(b, 0, 1)
+				b = appendUvarint(b, 0, 1)
 			}
 			return b
 		})
@@ -288,16 +308,6 @@ func TestDecodeRefusesExtents(t *testing.T) {
 	}
 }
 
-func appendUvarints(b []byte, vs ...uint64) []byte {
-	for _, v := range vs {
-		for ; v >= 0x80; v >>= 7 {
-			b = append(b, byte(v)|0x80)
-		}
-		b = append(b, byte(v))
-	}
-	return b
-}
-
 // allocated is the memory that f allocates, for bounds that leave much room.
 func allocated(f func()) uint64 {
 	var before, after runtime.MemStats
@@ -319,7 +329,7 @@ func TestCountsAllocateNothing(t *testing.T) {
 	fill := make([]byte, 3000)
 	op := func(kind OpKind, head ...byte) []byte {
 		body := append(append(head, huge...), fill...)
-		return append(appendUvarints([]byte{byte(kind), 0}, uint64(len(body))), body...)
+		return append(appendUvarint([]byte{byte(kind), 0}, uint64(len(body))), body...)
 	}
 	body := func(id int, content []byte) []byte {
 		b := []byte{bodyVersion}
@@ -343,12 +353,14 @@ func TestCountsAllocateNothing(t *testing.T) {
 		return func() error { _, err := Decode(b); return err }
 	}
 	for name, decode := range map[string]func() error{
-		"extend":  ops(op(Extend, 1)),
-		"pack":    ops(op(Pack)),
-		"owners":  image(body(secOwners, huge)),
-		"files":   image(body(secFiles, huge)),
-		"extents": image(body(secFiles, append([]byte{1, 1, 0, 0}, huge...))),
-		"tree":    image(body(secTree, huge)),
+		"extend":    ops(op(Extend, 1)),
+		"pack":      ops(op(Pack)),
+		"owners":    image(body(secOwners, huge)),
+		"files":     image(body(secFiles, huge)),
+		"extents":   image(body(secFiles, append([]byte{1, 1, 0, 0}, huge...))),
+		"tree":      image(body(secTree, huge)),
+		"snapshots": image(body(secSnaps, huge)),
+		"pins":      image(body(secSnaps, append(append([]byte{1, 1}, make([]byte, 10)...), append([]byte{1, 'n', 1, '/', 0, 0, 0, 0, 0, 0}, huge...)...))),
 	} {
 		var err error
 		used := allocated(func() { err = decode() })
@@ -365,7 +377,7 @@ func FuzzDecodeOps(f *testing.F) {
 		all = op.AppendTo(all)
 	}
 	f.Add(all)
-	f.Add([]byte{11, 1, 1, 0})
+	f.Add([]byte{16, 1, 1, 0})
 	f.Add([]byte{byte(Extend), 0, 6, 1, 0xff, 0xff, 0xff, 0xff, 0x0f})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var again []byte
@@ -404,6 +416,16 @@ func FuzzDecode(f *testing.F) {
 	s.AddOwner(Owner{URL: "mem:///x"})
 	f.Add(s.Encode())
 	f.Add(New().Encode())
+	withSnaps := s.Clone()
+	for i, dir := range []string{"/", "/d/e"} {
+		id := SnapshotID{1, 2, uint64(i)}
+		_ = withSnaps.Apply(&Op{Kind: SnapBegin, Path: dir, Snap: &SnapOp{ID: id, Name: dir}}, Extent{})
+		if i == 0 {
+			_ = withSnaps.Apply(&Op{Kind: SnapCommit, Snap: &SnapOp{ID: id, Body: BodyRef{104, 1, 300}}}, Extent{})
+		}
+	}
+	_ = withSnaps.Apply(&Op{Kind: Remove, Path: "/d/y"}, Extent{})
+	f.Add(withSnaps.Encode())
 	for _, b := range sections(s.Encode()) {
 		f.Add(b)
 	}
@@ -438,6 +460,23 @@ func FuzzApply(f *testing.F) {
 	s := tree(f)
 	f.Add((&Op{Kind: Rename, Path: "/d", Path2: "/d/e/q"}).AppendTo(nil))
 	f.Add((&Op{Kind: Pack, Packs: []Repack{{1, 0, Extent{frame(1), 100, 5}, Extent{object(1), 0, 5}}}}).AppendTo(nil))
+	sub, err := s.Subtree("/d")
+	if err == nil {
+		err = sub.MoveFrames(func(p Placed) Extent { return Extent{object(77), 10 * int64(p.Inode), p.Extent.Len} })
+	}
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add((&Op{Kind: Restore, Path: "/d", Inode: 9, Snap: &SnapOp{Tree: sub.Encode()}}).AppendTo(nil))
+	id := SnapshotID{1, 2, 3}
+	var all []byte
+	for _, op := range []Op{
+		{Kind: SnapBegin, Path: "/d", Snap: &SnapOp{ID: id, Name: "s"}}, {Kind: RemoveAll, Path: "/d"},
+		{Kind: SnapCommit, Snap: &SnapOp{ID: id, Body: BodyRef{104, 1, 300}}}, {Kind: SnapDoom, Snap: &SnapOp{ID: id}}, {Kind: SnapRemove, Snap: &SnapOp{ID: id}},
+	} {
+		all = op.AppendTo(all)
+	}
+	f.Add(all)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := s.Clone()
 		_ = DecodeOps(b, func(op *Op) error {

@@ -24,7 +24,7 @@ func DecodeOps(b []byte, fn func(op *Op) error) error {
 		if flags&^flagSkip != 0 {
 			return fmt.Errorf("%w: operation of kind %d at byte %d has flags %#x", ErrUnknownOp, kind, at, flags)
 		}
-		if kind < Mkdir || kind > Touch {
+		if kind < Mkdir || kind > Restore {
 			if flags&flagSkip != 0 && kind != 0 {
 				continue
 			}
@@ -118,6 +118,7 @@ const (
 	minContainer = 1 + 1 + 1 + 8 + 1 + 4
 	minExtent    = minContainer + 1 + 1
 	minRepack    = 1 + 1 + minContainer + 1 + 1 + minContainer + 1
+	minSnapshot  = 1 + 8 + 1 + 1 + 2 + 2 + 5 + 1 + 1
 )
 
 func (r *reader) container() (c Container) {
@@ -130,7 +131,7 @@ func (r *reader) container() (c Container) {
 	}
 	c.Num = r.uvarint()
 	switch c.Kind {
-	case Object, Frame:
+	case Object, Frame, Body:
 		if b := r.take(4); b != nil {
 			c.CRC = binary.LittleEndian.Uint32(b)
 		}
@@ -184,5 +185,42 @@ func (r *reader) op(op *Op) {
 	case Touch:
 		op.Inode = Inode(r.uvarint())
 		op.Time = r.int()
+	case SnapBegin:
+		op.Snap = &SnapOp{ID: r.snapshotID(), Name: r.string()}
+		op.Path = r.string()
+		op.Time, op.Snap.Expires = r.int(), r.int()
+		op.Snap.Meta = r.bytes()
+	case SnapCommit:
+		op.Snap = &SnapOp{ID: r.snapshotID(), Body: r.bodyRef()}
+	case SnapDoom, SnapRemove:
+		op.Snap = &SnapOp{ID: r.snapshotID()}
+	case Restore:
+		op.Path = r.string()
+		op.Inode = Inode(r.uvarint())
+		op.Snap = &SnapOp{Tree: r.bytes()}
 	}
 }
+
+func (r *reader) snapshotID() (id SnapshotID) {
+	id.Epoch = r.uvarint()
+	if b := r.take(8); b != nil {
+		id.Nonce = binary.LittleEndian.Uint64(b)
+	}
+	id.Num = r.uvarint()
+	return id
+}
+
+func (r *reader) bodyRef() (b BodyRef) {
+	head := r.uvarint()
+	b.Head, b.Size = uint32(head), r.int()
+	if c := r.take(4); c != nil {
+		b.CRC = binary.LittleEndian.Uint32(c)
+	}
+	if head > math.MaxUint32 {
+		r.fail()
+	}
+	return b
+}
+
+// bytes is a copy of a string's bytes, nil if there are none.
+func (r *reader) bytes() []byte { return append([]byte(nil), r.take(r.uvarint())...) }

@@ -57,12 +57,56 @@ func (op *Op) appendBody(b []byte) []byte {
 	case Touch:
 		b = binary.AppendUvarint(b, uint64(op.Inode))
 		b = binary.AppendUvarint(b, uint64(op.Time))
+	case SnapBegin:
+		b = appendSnapshotID(b, op.Snap.ID)
+		b = appendString(b, op.Snap.Name)
+		b = appendString(b, op.Path)
+		b = appendUvarint(b, uint64(op.Time), uint64(op.Snap.Expires))
+		b = appendString(b, string(op.Snap.Meta))
+	case SnapCommit:
+		b = appendSnapshotID(b, op.Snap.ID)
+		b = appendBodyRef(b, op.Snap.Body)
+	case SnapDoom, SnapRemove:
+		b = appendSnapshotID(b, op.Snap.ID)
+	case Restore:
+		b = appendString(b, op.Path)
+		b = appendUvarint(b, uint64(op.Inode), uint64(len(op.Snap.Tree)))
+		b = append(b, op.Snap.Tree...)
 	}
 	return b
 }
 
 func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func appendUvarint(b []byte, vs ...uint64) []byte {
+	for _, v := range vs {
+		b = binary.AppendUvarint(b, v)
+	}
+	return b
+}
+
+func appendSnapshotID(b []byte, id SnapshotID) []byte {
+	b = binary.AppendUvarint(b, id.Epoch)
+	b = binary.LittleEndian.AppendUint64(b, id.Nonce)
+	return binary.AppendUvarint(b, id.Num)
+}
+
+func appendBodyRef(b []byte, r BodyRef) []byte {
+	b = appendUvarint(b, uint64(r.Head), uint64(r.Size))
+	return binary.LittleEndian.AppendUint32(b, r.CRC)
+}
+
+// appendRef names a container: by its number if it was spelt before, else by spelling it.
+func appendRef(b []byte, c *Container, seen map[Container]uint64) []byte {
+	ref := seen[*c]
+	b = binary.AppendUvarint(b, ref)
+	if ref == 0 {
+		seen[*c] = uint64(len(seen)) + 1
+		b = appendContainer(b, c)
+	}
+	return b
 }
 
 func appendContainer(b []byte, c *Container) []byte {

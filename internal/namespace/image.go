@@ -16,7 +16,8 @@ const (
 	secOwners = 2 // foreign volumes
 	secFiles  = 3 // inodes with their extents
 	secTree   = 4 // directories and names
-	secLast   = secTree
+	secSnaps  = 5 // snapshots; absent if there are none
+	secLast   = secSnaps
 )
 
 // Encode gives the body of an image, uncompressed. Equal states give equal bytes. What TakeReleased would give is not a part
@@ -36,8 +37,13 @@ func (s *State) Encode() []byte {
 		return b
 	})
 	inos := slices.Sorted(maps.Keys(s.files))
-	b = section(b, secFiles, func(b []byte) []byte { return s.appendFiles(b, inos) })
-	return section(b, secTree, func(b []byte) []byte { return s.appendTree(b, inos) })
+	seen := make(map[Container]uint64, len(s.containers))
+	b = section(b, secFiles, func(b []byte) []byte { return s.appendFiles(b, inos, seen) })
+	b = section(b, secTree, func(b []byte) []byte { return s.appendTree(b, inos) })
+	if len(s.snaps) == 0 {
+		return b // what earlier versions read, too
+	}
+	return section(b, secSnaps, func(b []byte) []byte { return s.appendSnapshots(b, seen) })
 }
 
 // section writes a section whose length is known only behind it: the length has a fixed width.
@@ -49,9 +55,8 @@ func section(b []byte, id byte, body func([]byte) []byte) []byte {
 	return b
 }
 
-func (s *State) appendFiles(b []byte, inos []Inode) []byte {
+func (s *State) appendFiles(b []byte, inos []Inode, seen map[Container]uint64) []byte {
 	b = binary.AppendUvarint(b, uint64(len(inos)))
-	seen := make(map[Container]uint64, len(s.containers))
 	var last Inode
 	for _, ino := range inos {
 		f := s.files[ino]
@@ -62,12 +67,7 @@ func (s *State) appendFiles(b []byte, inos []Inode) []byte {
 		b = binary.AppendUvarint(b, uint64(len(f.extents)))
 		for i := range f.extents {
 			e := &f.extents[i]
-			ref := seen[e.Container]
-			b = binary.AppendUvarint(b, ref)
-			if ref == 0 {
-				seen[e.Container] = uint64(len(seen)) + 1
-				b = appendContainer(b, &e.Container)
-			}
+			b = appendRef(b, &e.Container, seen)
 			b = binary.AppendUvarint(b, uint64(e.Off))
 			b = binary.AppendUvarint(b, uint64(e.Len))
 		}
@@ -110,6 +110,7 @@ func Decode(b []byte) (*State, error) {
 		return nil, fmt.Errorf("%w: version %d, this program knows %d", ErrUnknownBody, v, bodyVersion)
 	}
 	var files []*file
+	var seen []Container // spelt so far
 	last := byte(0)
 	for len(r.b) > 0 {
 		at := len(b) - len(r.b)
@@ -140,15 +141,17 @@ func Decode(b []byte) (*State, error) {
 		case secOwners:
 			body.owners(s)
 		case secFiles:
-			files = body.files(s)
+			files, seen = body.files(s)
 		case secTree:
 			body.tree(s, files)
+		case secSnaps:
+			body.snapshots(s, seen)
 		}
 		if body.bad || len(body.b) > 0 {
 			return nil, corruptAt(at, fmt.Sprintf("section %d is malformed", id))
 		}
 	}
-	if last < secLast {
+	if last < secTree {
 		return nil, corruptAt(len(b), fmt.Sprintf("section %d is missing", last+1))
 	}
 	for _, f := range files {
@@ -174,11 +177,10 @@ func (r *reader) owners(s *State) {
 	}
 }
 
-func (r *reader) files(s *State) []*file {
+func (r *reader) files(s *State) (files []*file, seen []Container) {
 	n := r.count(4)
-	files := make([]*file, 0, n)
+	files = make([]*file, 0, n)
 	s.files = make(map[Inode]*file, n)
-	var seen []Container
 	var last Inode
 	for range n {
 		delta := Inode(r.uvarint())
@@ -188,7 +190,7 @@ func (r *reader) files(s *State) []*file {
 		extents := r.count(3)
 		if r.bad || delta == 0 || delta > maxInode || f.ino >= s.next || f.kind > Local {
 			r.fail()
-			return nil
+			return nil, nil
 		}
 		last = f.ino
 		f.extents = make([]Extent, 0, extents)
@@ -208,14 +210,14 @@ func (r *reader) files(s *State) []*file {
 			e.Off, e.Len = r.int(), r.int()
 			if r.bad || s.checkExtent(&e) != nil || e.Len > math.MaxInt64-f.size {
 				r.fail()
-				return nil
+				return nil, nil
 			}
 			s.add(f, e)
 		}
 		s.files[f.ino] = f
 		files = append(files, f)
 	}
-	return files
+	return files, seen
 }
 
 func (r *reader) tree(s *State, files []*file) {

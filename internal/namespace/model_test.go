@@ -17,6 +17,13 @@ type model struct {
 	released map[Container]bool
 	next     Inode
 	owners   int
+	snaps    []*msnap
+}
+
+// msnap is a snapshot: what it says, and what it pins.
+type msnap struct {
+	Snapshot
+	pins map[Container]bool
 }
 
 type mfile struct {
@@ -34,7 +41,7 @@ type cell struct {
 }
 
 func newModel(owners int) *model {
-	return &model{map[string]bool{"/": true}, map[string]*mfile{}, map[Container]bool{}, 1, owners}
+	return &model{map[string]bool{"/": true}, map[string]*mfile{}, map[Container]bool{}, 1, owners, nil}
 }
 
 func cells(e Extent) (out []cell) {
@@ -87,13 +94,27 @@ func (m *model) use() map[Container]Use {
 	return use
 }
 
+// need is what files or snapshots need.
+func (m *model) need() map[Container]bool {
+	need := map[Container]bool{}
+	for c := range m.use() {
+		need[c] = true
+	}
+	for _, q := range m.snaps {
+		for c := range q.pins {
+			need[c] = true
+		}
+	}
+	return need
+}
+
 // step performs one change and keeps the account of released containers.
 func (m *model) step(change func()) {
-	before := m.use()
+	before := m.need()
 	change()
-	after := m.use()
+	after := m.need()
 	for c := range before {
-		if after[c].Refs == 0 {
+		if !after[c] {
 			m.released[c] = true
 		}
 	}
@@ -220,6 +241,10 @@ func (m *model) do(op *Op, inline Extent) error {
 		}
 	case Pack:
 		m.pack(op.Packs)
+	case Restore:
+		return m.restore(op)
+	default:
+		return m.snapshot(op, inline)
 	}
 	return nil
 }
@@ -346,8 +371,12 @@ func (m *model) differs(s *State, universe []string) error {
 	}
 	use := m.use()
 	sum.Files, sum.Dirs, sum.Names, sum.Containers = len(want), len(m.dirs)-1, len(m.names), len(use)
+	sum.Snapshots = len(m.snaps)
 	if got := s.Stats(); got != sum {
 		return fmt.Errorf("Stats() = %+v; want %+v", got, sum)
+	}
+	if err := m.differSnapshots(s); err != nil {
+		return err
 	}
 	return m.differContainers(s, use)
 }
@@ -419,13 +448,24 @@ func (m *model) differContainers(s *State, use map[Container]Use) error {
 	}
 	var low uint64
 	found := false
-	for c := range use {
+	need := m.need()
+	for c := range need {
 		if c.Kind == Frame && c.Owner == 0 && (!found || c.Num < low) {
 			low, found = c.Num, true
 		}
 	}
 	if n, ok := s.FirstFrame(); n != low || ok != found {
 		return fmt.Errorf("FirstFrame() = %d, %v; want %d, %v", n, ok, low, found)
+	}
+	var needed []Container
+	for c, u := range s.Needed() {
+		needed = append(needed, c)
+		if !need[c] || !s.Needs(c) || u != use[c] {
+			return fmt.Errorf("Needed() gives %+v with %+v; want %v, %+v", c, u, need[c], use[c])
+		}
+	}
+	if !slices.IsSortedFunc(needed, Container.Compare) || len(needed) != len(need) {
+		return fmt.Errorf("Needed() = %+v; want those of %+v, sorted", needed, need)
 	}
 	if got := s.NextInode(); got != m.next {
 		return fmt.Errorf("NextInode() = %d; want %d", got, m.next)

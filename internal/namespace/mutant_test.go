@@ -12,7 +12,8 @@ import (
 // TestMutants plants each bug and wants the random runs against the model to find it.
 func TestMutants(t *testing.T) {
 	for _, id := range []mutant.ID{mutPackByFile, mutPackByOffset, mutPackInPlace, mutRenameKeepsLinks, mutLinkIsRename,
-		mutRemoveFrees, mutRemoveAllShallow, mutCreateKeepsBytes, mutReleasedStays, mutFirstFrame, mutNextForgotten} {
+		mutRemoveFrees, mutRemoveAllShallow, mutCreateKeepsBytes, mutReleasedStays, mutFirstFrame, mutNextForgotten,
+		mutBeginPinsNothing, mutPinsIgnored, mutPinsUnseen, mutFirstFramePins, mutCommitKeepsFrames, mutFenceKeeps} {
 		t.Run(string(id), func(t *testing.T) {
 			defer mutant.Activate(id)()
 			for seed := range uint64(100) {

@@ -57,7 +57,7 @@ func (s *State) pack(packs []Repack) {
 	}
 }
 
-// join makes neighbouring extents one where they follow each other in one data object, so that a log with a sync per record
+// join makes neighbouring extents one where they follow each other in one data object or body, so that a log with a sync per record
 // does not carry an extent per record for ever. Frames are left alone: their extents are what later packs name. The pack
 // before owns f.extents. Which extents are joined depends on the sequence of operations only.
 func (s *State) join(f *file) {
@@ -84,9 +84,9 @@ func (s *State) join(f *file) {
 	f.extents = joined
 }
 
-// follows reports whether b continues a in a data object.
+// follows reports whether b continues a in a data object or body.
 func follows(a, b *Extent) bool {
-	return b.Off == a.Off+a.Len && b.Container == a.Container && b.Container.Kind == Object
+	return b.Off == a.Off+a.Len && b.Container == a.Container && b.Container.Kind != Frame
 }
 
 // packByFile is a mutant: each file that the pack names gets the extents that were collected.

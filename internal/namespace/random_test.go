@@ -47,6 +47,7 @@ type run struct {
 	held  []held
 	stale []Placed // collected at some time, for packs that come late
 	log   []string
+	tree  *State // of some time, for restores
 }
 
 // held is a snapshot of extents in a reader's hands, with a copy of what it saw.
@@ -93,7 +94,9 @@ func (r *run) there() string {
 
 // op makes an operation, legal more often than not, and the place of its inline bytes.
 func (r *run) op() (op Op, inline Extent) {
-	switch k := r.ch.below(24); {
+	switch k := r.ch.below(28); {
+	case k >= 24:
+		return r.snapOp()
 	case k < 3:
 		op = Op{Kind: Mkdir, Path: r.path()}
 	case k < 7:
@@ -164,6 +167,14 @@ func (r *run) packs() (packs []Repack) {
 
 // step performs one random operation on all three and compares.
 func (r *run) step() error {
+	if r.ch.below(40) == 0 {
+		r.m.fence()
+		r.s.Fence()
+		r.twin.Fence()
+		if err := r.m.differs(r.s, universe); err != nil {
+			return fmt.Errorf("after a fence: %w", err)
+		}
+	}
 	op, inline := r.op()
 	r.log = append(r.log, fmt.Sprintf("%s %s %s %d %v", op.Kind, op.Path, op.Path2, op.Inode, inline))
 	if r.ch.below(5) == 0 {
@@ -311,7 +322,7 @@ func TestModelRefuses(t *testing.T) {
 			}
 		}
 	}
-	for k := Mkdir; k <= Touch; k++ {
+	for k := Mkdir; k <= Restore; k++ {
 		if legal[k] < 50 {
 			t.Errorf("%s: %d legal ones", k, legal[k])
 		}

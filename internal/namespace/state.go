@@ -15,7 +15,9 @@ type State struct {
 	root       *dir
 	files      map[Inode]*file
 	containers map[Container]Use      // Refs >= 1
-	released   map[Container]struct{} // lost their last reference since the last TakeReleased, never in containers
+	released   map[Container]struct{} // lost the last reference since the last TakeReleased, never in containers or pinned
+	snaps      []*Snapshot            // in the order in which they began
+	pinned     map[Container]int32    // how many snapshots need it; at least 1
 	next       Inode
 	owners     []Owner
 
@@ -66,6 +68,7 @@ func New() *State {
 		files:      make(map[Inode]*file),
 		containers: make(map[Container]Use),
 		released:   make(map[Container]struct{}),
+		pinned:     make(map[Container]int32),
 		next:       1,
 	}
 }
@@ -172,7 +175,7 @@ func (s *State) ReadDir(path string) ([]Name, error) {
 // has no reference after it (its file was removed in between) never shows up in TakeReleased: ask here.
 func (s *State) Use(c Container) Use { return s.containers[c] }
 
-// TakeReleased gives the containers, own and foreign, whose last reference went away since the last call and that have
+// TakeReleased gives the containers, own and foreign, whose last reference, of a file or a snapshot, went away since the last call and that have
 // none now, in the order of Compare. Deleting them is safe only when the operations applied so far are acknowledged.
 func (s *State) TakeReleased() []Container {
 	if len(s.released) == 0 {
@@ -204,7 +207,9 @@ func (s *State) unref(f *file, e Extent) {
 	u := s.containers[c]
 	if u.Refs == 1 {
 		delete(s.containers, c)
-		s.released[c] = struct{}{}
+		if s.pinned[c] == 0 || mutant.On(mutPinsIgnored) {
+			s.released[c] = struct{}{}
+		}
 	} else {
 		s.containers[c] = Use{u.Bytes - e.Len, u.Refs - 1}
 	}

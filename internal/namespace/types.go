@@ -25,16 +25,17 @@ type ContainerKind uint8
 const (
 	Object ContainerKind = 1 // a data object
 	Frame  ContainerKind = 2 // a frame of the journal
+	Body   ContainerKind = 3 // the body of a snapshot
 )
 
 // Container names something in the store that holds bytes. It is comparable and is never used for other bytes.
 type Container struct {
 	Kind  ContainerKind
 	Owner uint32 // 0: this volume; else 1 + the index into State.Owners
-	CRC   uint32 // of a frame; for an object its size in bytes, so that an extent says all that a reader needs
+	CRC   uint32 // of a frame; for an object its size in bytes, so that an extent says all that a reader needs; for a body where its inline bytes end
 	Epoch uint64
 	Nonce uint64
-	Num   uint64 // counter of an object, number of a frame
+	Num   uint64 // counter of an object or snapshot, number of a frame
 }
 
 // Compare orders containers: by owner, kind, epoch, nonce, number, CRC.
@@ -70,9 +71,16 @@ const (
 	Extend    OpKind = 8  // Extents go to the end of Inode
 	Pack      OpKind = 9  // Packs: extents are replaced by others with the same bytes
 	Touch     OpKind = 10 // Inode was changed at Time
+
+	SnapBegin  OpKind = 11 // a snapshot of directory Path as it is here begins, at Time; it pins all containers of its files
+	SnapCommit OpKind = 12 // its body is durable: it pins its body, and frames no more
+	SnapDoom   OpKind = 13 // it will be removed: no new hold; for ever
+	SnapRemove OpKind = 14 // it is gone, whatever its state
+	Restore    OpKind = 15 // directory Path becomes the tree; its files get the inodes from Inode on
 )
 
-var opNames = [...]string{"", "mkdir", "create", "link", "rename", "remove", "removeall", "append", "extend", "pack", "touch"}
+var opNames = [...]string{"", "mkdir", "create", "link", "rename", "remove", "removeall", "append", "extend", "pack", "touch",
+	"snapshot begin", "snapshot commit", "snapshot doom", "snapshot remove", "restore"}
 
 // String gives the name that docs/format.md uses.
 func (k OpKind) String() string {
@@ -100,6 +108,7 @@ type Op struct {
 	Len         int64
 	Extents     []Extent
 	Packs       []Repack
+	Snap        *SnapOp
 }
 
 // Entry is what a name stands for. A directory has neither inode nor time.
@@ -148,6 +157,7 @@ type Stats struct {
 	InlineBytes int64 // of these, bytes that lie in frames
 	Extents     int
 	Containers  int // containers with a live extent
+	Snapshots   int // unfinished and doomed ones, too
 }
 
 // The errors of this package, besides fs.ErrNotExist, fs.ErrExist and fs.ErrInvalid. Test with errors.Is.

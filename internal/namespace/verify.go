@@ -72,6 +72,10 @@ func (s *State) Verify() error {
 			return fmt.Errorf("container %+v is released and in use", c)
 		}
 	}
+	if err := s.verifySnapshots(); err != nil {
+		return err
+	}
+	sum.Snapshots = len(s.snaps)
 	sum.Files, sum.Dirs, sum.Names, sum.Containers = len(s.files), dirs, names, len(use)
 	if got := s.Stats(); got != sum {
 		return fmt.Errorf("totals are %+v, should be %+v", got, sum)
@@ -91,6 +95,12 @@ func (s *State) Clone() *State {
 	t.containers = maps.Clone(s.containers)
 	t.released = maps.Clone(s.released)
 	t.owners = slices.Clone(s.owners)
+	t.pinned = maps.Clone(s.pinned)
+	t.snaps = make([]*Snapshot, len(s.snaps))
+	for i, q := range s.snaps {
+		r := *q
+		t.snaps[i] = &r
+	}
 	type pair struct{ from, to *dir }
 	t.root = &dir{}
 	for todo := []pair{{s.root, t.root}}; len(todo) > 0; {

@@ -70,11 +70,16 @@ func (d *dir) sorted() []string {
 	return names
 }
 
-// FirstFrame gives the lowest number of a frame of this volume that holds a live extent: the journal must not be trimmed
+// FirstFrame gives the lowest number of a frame of this volume that holds a live extent, or is pinned by a snapshot: the journal must not be trimmed
 // at or above it. It looks at every container.
 func (s *State) FirstFrame() (first uint64, found bool) {
 	for c := range s.containers {
 		if c.Kind == Frame && (c.Owner == 0 || mutant.On(mutFirstFrame)) && (!found || c.Num < first) {
+			first, found = c.Num, true
+		}
+	}
+	for c := range s.pinned {
+		if c.Kind == Frame && c.Owner == 0 && (!found || c.Num < first) && !mutant.On(mutFirstFramePins) {
 			first, found = c.Num, true
 		}
 	}
@@ -109,6 +114,6 @@ func (s *State) Stats() Stats {
 	return Stats{
 		Files: len(s.files), Dirs: s.dirs, Names: s.names,
 		Bytes: s.bytes, InlineBytes: s.inlineBytes,
-		Extents: s.extents, Containers: len(s.containers),
+		Extents: s.extents, Containers: len(s.containers), Snapshots: len(s.snaps),
 	}
 }

@@ -1,0 +1,554 @@
+package namespace
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/forst-go/forst/internal/mutant"
+)
+
+// SnapshotID names a snapshot for ever: it is given by the writer and never used twice in a volume. It names the body, too.
+type SnapshotID struct {
+	Epoch, Nonce, Num uint64
+}
+
+// String is the last part of the key of the body.
+func (id SnapshotID) String() string {
+	return fmt.Sprintf("%08x-%016x-%08x", id.Epoch, id.Nonce, id.Num)
+}
+
+// BodyRef is what the commit of a snapshot says about its body.
+type BodyRef struct {
+	Head uint32 // header and inline bytes: extents end here
+	CRC  uint32 // the checksum at its end
+	Size int64  // bytes of the object
+}
+
+// SnapOp is the part of an operation that only those on snapshots have.
+type SnapOp struct {
+	ID      SnapshotID
+	Name    string  // SnapBegin
+	Expires int64   // SnapBegin: Unix nanoseconds; 0: never
+	Meta    []byte  // SnapBegin: the user's
+	Body    BodyRef // SnapCommit
+	Tree    []byte  // Restore: what Encode gives for a State that holds what Path becomes
+}
+
+// The limits of a snapshot.
+const (
+	MaxSnapshotName = 255     // bytes
+	MaxSnapshotMeta = 1 << 20 // bytes
+)
+
+// Snapshot describes a snapshot.
+type Snapshot struct {
+	ID        SnapshotID
+	Name      string
+	Dir       string // clean; "/" for the whole volume
+	Time      int64  // Unix nanoseconds
+	Expires   int64  // the same; 0: never
+	Meta      []byte // must not be modified
+	Frame     uint64 // number of the frame that began it
+	Files     int
+	Bytes     int64 // sum of the sizes of the files
+	Committed bool
+	Doomed    bool    // its removal has begun, and cannot be taken back
+	Body      BodyRef // if committed
+
+	// Containers are those that it pins, ascending; when it is committed, its body is one more. Must not be modified.
+	Containers []Container
+}
+
+// BodyContainer is the body of a committed snapshot as the container of bytes.
+func (s *Snapshot) BodyContainer() Container {
+	return Container{Kind: Body, CRC: s.Body.Head, Epoch: s.ID.Epoch, Nonce: s.ID.Nonce, Num: s.ID.Num}
+}
+
+// pins calls fn for everything that the snapshot keeps from deletion.
+func (s *Snapshot) pins(fn func(Container)) {
+	for _, c := range s.Containers {
+		fn(c)
+	}
+	if s.Committed {
+		fn(s.BodyContainer())
+	}
+}
+
+// Snapshots gives all snapshots in the order in which they began, unfinished and doomed ones, too. The caller owns the slice.
+func (s *State) Snapshots() []Snapshot {
+	out := make([]Snapshot, len(s.snaps))
+	for i, p := range s.snaps {
+		out[i] = *p
+	}
+	return out
+}
+
+// Snapshot finds a snapshot by its id.
+func (s *State) Snapshot(id SnapshotID) (Snapshot, bool) {
+	if p := s.snapshot(id); p != nil {
+		return *p, true
+	}
+	return Snapshot{}, false
+}
+
+func (s *State) snapshot(id SnapshotID) *Snapshot {
+	for _, p := range s.snaps {
+		if p.ID == id {
+			return p
+		}
+	}
+	return nil
+}
+
+// SnapshotNamed finds the snapshot that has a name: there is at most one that is not doomed; else the last doomed one.
+func (s *State) SnapshotNamed(name string) (found Snapshot, ok bool) {
+	for _, p := range s.snaps {
+		if p.Name == name && (!ok || !p.Doomed) {
+			found, ok = *p, true
+			if !p.Doomed {
+				break
+			}
+		}
+	}
+	return found, ok
+}
+
+// Pinned says how many snapshots need a container, whether files do or not.
+func (s *State) Pinned(c Container) int { return int(s.pinned[c]) }
+
+// Needs reports whether a file or a snapshot needs a container.
+func (s *State) Needs(c Container) bool {
+	return s.containers[c].Refs > 0 || s.pinned[c] > 0 && !mutant.On(mutPinsUnseen)
+}
+
+// Needed gives every container that a file or a snapshot needs, in the order of Container.Compare.
+func (s *State) Needed() iter.Seq2[Container, Use] {
+	return func(yield func(Container, Use) bool) {
+		all := maps.Clone(s.containers)
+		for c := range s.pinned {
+			if _, ok := all[c]; !ok && !mutant.On(mutPinsUnseen) {
+				all[c] = Use{}
+			}
+		}
+		for _, c := range slices.SortedFunc(maps.Keys(all), Container.Compare) {
+			if !yield(c, all[c]) {
+				return
+			}
+		}
+	}
+}
+
+// Fence drops the snapshots that an earlier writer began and did not commit.
+func (s *State) Fence() {
+	if mutant.On(mutFenceKeeps) {
+		return
+	}
+	for _, p := range slices.Clone(s.snaps) {
+		if !p.Committed {
+			s.unsnap(p)
+		}
+	}
+}
+
+// Forget drops all snapshots and what they alone need, without reporting it as released: for a copy that is only a view of the files.
+func (s *State) Forget() {
+	s.snaps, s.pinned = nil, map[Container]int32{}
+}
+
+func (s *State) planSnapshot(op *Op) (p plan, err error) {
+	switch {
+	case op.Snap == nil:
+		err = fmt.Errorf("no snapshot: %w", fs.ErrInvalid)
+	case op.Kind == SnapBegin:
+		p, err = s.planBegin(op)
+	case op.Kind == SnapCommit && (op.Snap.Body.Size < int64(op.Snap.Body.Head) || op.Snap.Body.Head == 0):
+		err = fmt.Errorf("body of %d bytes with a head of %d: %w", op.Snap.Body.Size, op.Snap.Body.Head, fs.ErrInvalid)
+	default:
+		q := s.snapshot(op.Snap.ID)
+		p.nothing = q == nil || op.Kind == SnapCommit && q.Committed || op.Kind == SnapDoom && (q.Doomed || !q.Committed)
+	}
+	if err != nil {
+		return p, fmt.Errorf("%s: %w", op.Kind, err)
+	}
+	return p, nil
+}
+
+// planBegin refuses what no writer sends. A name that is taken, and a directory that is none, are nothing: the writer learns of it when it looks for its
+// snapshot.
+func (s *State) planBegin(op *Op) (p plan, err error) {
+	o := op.Snap
+	switch {
+	case !validPath(op.Path):
+		return p, errPath
+	case o.Name == "" || len(o.Name) > MaxSnapshotName:
+		return p, fmt.Errorf("name of %d bytes: %w", len(o.Name), fs.ErrInvalid)
+	case len(o.Meta) > MaxSnapshotMeta:
+		return p, fmt.Errorf("%d bytes of the user's: %w", len(o.Meta), fs.ErrInvalid)
+	case op.Time < 0 || o.Expires < 0:
+		return p, errTime
+	case s.snapshot(o.ID) != nil:
+		return p, fmt.Errorf("id %s is in use: %w", o.ID, fs.ErrInvalid)
+	}
+	n, err := s.find(op.Path)
+	p.now = n
+	p.nothing = err != nil || n.d == nil
+	if q, ok := s.SnapshotNamed(o.Name); ok && !q.Doomed {
+		p.nothing = true
+	}
+	return p, nil
+}
+
+// begin pins what the files of the directory have, frames included.
+func (s *State) begin(op *Op, p *plan, frame uint64) {
+	o := op.Snap
+	q := &Snapshot{ID: o.ID, Name: strings.Clone(o.Name), Dir: strings.Clone(op.Path), Time: op.Time, Expires: o.Expires, Meta: slices.Clone(o.Meta), Frame: frame}
+	use := make(map[Container]struct{})
+	if p.now.d == s.root {
+		q.Files, q.Bytes = len(s.files), s.bytes
+		for c := range s.containers {
+			use[c] = struct{}{}
+		}
+	} else {
+		for f := range filesBelow(p.now.d) {
+			q.Files++
+			q.Bytes += f.size
+			for i := range f.extents {
+				use[f.extents[i].Container] = struct{}{}
+			}
+		}
+	}
+	q.Containers = slices.SortedFunc(maps.Keys(use), Container.Compare)
+	if mutant.On(mutBeginPinsNothing) {
+		q.Containers = nil
+	}
+	s.snaps = append(s.snaps, q)
+	q.pins(s.pin)
+}
+
+// commit leaves the frames to the journal: their bytes are in the body from here on.
+func (s *State) commit(q *Snapshot, body BodyRef) {
+	var kept []Container
+	var gone []Container
+	for _, c := range q.Containers {
+		if c.Kind == Frame && !mutant.On(mutCommitKeepsFrames) {
+			gone = append(gone, c)
+		} else {
+			kept = append(kept, c)
+		}
+	}
+	q.Containers, q.Committed, q.Body = kept, true, body
+	s.pin(q.BodyContainer())
+	for _, c := range gone {
+		s.unpin(c)
+	}
+}
+
+func (s *State) unsnap(q *Snapshot) {
+	s.snaps = slices.DeleteFunc(slices.Clone(s.snaps), func(p *Snapshot) bool { return p == q })
+	q.pins(s.unpin)
+}
+
+func (s *State) pin(c Container) {
+	s.pinned[c]++
+	delete(s.released, c)
+}
+
+func (s *State) unpin(c Container) {
+	if s.pinned[c]--; s.pinned[c] > 0 {
+		return
+	}
+	delete(s.pinned, c)
+	if s.containers[c].Refs == 0 {
+		s.released[c] = struct{}{}
+	}
+}
+
+// filesBelow gives each file with a name below d, once.
+func filesBelow(d *dir) iter.Seq[*file] {
+	return func(yield func(*file) bool) {
+		seen := make(map[*file]struct{})
+		for todo := []*dir{d}; len(todo) > 0; {
+			d, todo = todo[len(todo)-1], todo[:len(todo)-1]
+			for _, n := range d.entries {
+				if n.d != nil {
+					todo = append(todo, n.d)
+					continue
+				}
+				if _, again := seen[n.f]; again {
+					continue
+				}
+				seen[n.f] = struct{}{}
+				if !yield(n.f) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Subtree gives a State with a directory, its parents and all below it, under the same names and inodes, and nothing else; no snapshots. It shares nothing
+// that either may modify. A missing directory gives fs.ErrNotExist, a file ErrNotDir.
+func (s *State) Subtree(path string) (*State, error) {
+	if !validPath(path) {
+		return nil, &fs.PathError{Op: "subtree", Path: path, Err: errPath}
+	}
+	n, err := s.find(path)
+	if err == nil && n.d == nil {
+		err = ErrNotDir
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "subtree", Path: path, Err: err}
+	}
+	t := New()
+	t.next, t.owners = s.next, slices.Clone(s.owners)
+	t.graft(path, n.d, func(f *file) Inode { return f.ino })
+	return t, nil
+}
+
+// graft makes path, which may be missing, a directory with copies of what is below d, in the place of what was there.
+func (s *State) graft(path string, d *dir, number func(*file) Inode) {
+	if path != "/" {
+		s.mkdir(path)
+	}
+	n, _ := s.find(path)
+	for _, e := range n.d.entries {
+		s.dropTree(e)
+	}
+	n.d.entries = nil
+	copies := make(map[*file]*file)
+	type pair struct{ from, to *dir }
+	for todo := []pair{{d, n.d}}; len(todo) > 0; {
+		p := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if len(p.from.entries) > 0 {
+			p.to.entries = make(map[string]node, len(p.from.entries))
+		}
+		for base, e := range p.from.entries {
+			if e.d != nil {
+				sub := &dir{}
+				p.to.entries[base] = node{d: sub}
+				s.dirs++
+				todo = append(todo, pair{e.d, sub})
+				continue
+			}
+			f := copies[e.f]
+			if f == nil {
+				f = &file{ino: number(e.f), kind: e.f.kind, time: e.f.time, extents: make([]Extent, 0, len(e.f.extents))}
+				for _, x := range e.f.extents {
+					s.add(f, x)
+				}
+				copies[e.f] = f
+				s.files[f.ino] = f
+				s.next = max(s.next, f.ino+1)
+			}
+			f.links++
+			s.names++
+			p.to.entries[base] = node{f: f}
+		}
+	}
+}
+
+// planRestore wants a directory, or nothing where one can be made, and a tree that has one of that name.
+func (s *State) planRestore(op *Op) (p plan, err error) {
+	if op.Snap == nil {
+		return p, fmt.Errorf("restore without a tree: %w", fs.ErrInvalid)
+	}
+	if p, err = s.planMkdir(&Op{Kind: op.Kind, Path: op.Path}); err != nil {
+		return p, err
+	}
+	p.nothing = false
+	t, err := Decode(op.Snap.Tree)
+	if err != nil {
+		return p, pathErr(op, op.Path, fmt.Errorf("%w: %w", fs.ErrInvalid, err))
+	}
+	if len(t.owners) > len(s.owners) || len(t.snaps) > 0 || !slices.EqualFunc(t.owners, s.owners[:len(t.owners)], func(a, b Owner) bool { return a.Volume == b.Volume }) {
+		return p, pathErr(op, op.Path, fmt.Errorf("%w: the tree is of another volume", fs.ErrInvalid))
+	}
+	for c := range t.containers {
+		if c.Kind == Frame {
+			return p, pathErr(op, op.Path, fmt.Errorf("%w: the tree has bytes in frames", fs.ErrInvalid))
+		}
+	}
+	if p.now, err = t.find(op.Path); err == nil && p.now.d == nil {
+		err = ErrNotDir
+	}
+	if err != nil {
+		return p, pathErr(op, op.Path, fmt.Errorf("%w: the tree: %v", fs.ErrInvalid, err))
+	}
+	n := Inode(len(t.files))
+	if op.Inode == 0 || op.Inode > maxInode || n > maxInode-op.Inode+1 {
+		return p, pathErr(op, op.Path, fmt.Errorf("%w: %d inodes from %d on", fs.ErrInvalid, n, op.Inode))
+	}
+	for i := range n {
+		if s.files[op.Inode+i] != nil {
+			return p, pathErr(op, op.Path, fmt.Errorf("inode %d is in use: %w", op.Inode+i, fs.ErrInvalid))
+		}
+	}
+	p.tree = t
+	return p, nil
+}
+
+// restore gives the files of the tree new inodes, in the order of those that they have in the tree.
+func (s *State) restore(op *Op, p *plan) {
+	order := slices.Sorted(maps.Keys(p.tree.files))
+	s.graft(op.Path, p.now.d, func(f *file) Inode {
+		i, _ := slices.BinarySearch(order, f.ino)
+		return op.Inode + Inode(i)
+	})
+	s.next = max(s.next, op.Inode+Inode(len(order)))
+}
+
+// AllocInodes gives the first of n inode numbers in a row that nothing has used before.
+func (s *State) AllocInodes(n int) Inode {
+	ino := s.next
+	s.next += Inode(n)
+	return ino
+}
+
+// MoveFrames gives every extent that lies in a frame the place that to names, which must hold the same bytes: for a copy that is about to be
+// encoded without the journal. Neighbours are joined as by a pack.
+func (s *State) MoveFrames(to func(Placed) Extent) error {
+	var moves []Repack
+	for ino, at := range s.Inline() {
+		r := Repack{Inode: ino, FileOff: at.FileOff, Old: at.Extent, New: to(at)}
+		if err := s.checkRepack(&r); err != nil {
+			return err
+		}
+		moves = append(moves, r)
+	}
+	s.pack(moves)
+	return nil
+}
+
+// appendSnapshots is the section of snapshots; seen numbers the containers that section 3 has spelt.
+func (s *State) appendSnapshots(b []byte, seen map[Container]uint64) []byte {
+	b = appendUvarint(b, uint64(len(s.snaps)))
+	for _, q := range s.snaps {
+		b = appendSnapshotID(b, q.ID)
+		var flags byte
+		if q.Committed {
+			flags |= snapCommitted
+		}
+		if q.Doomed {
+			flags |= snapDoomed
+		}
+		b = append(b, flags)
+		b = appendString(b, q.Name)
+		b = appendString(b, q.Dir)
+		b = appendUvarint(b, uint64(q.Time), uint64(q.Expires), q.Frame, uint64(q.Files), uint64(q.Bytes))
+		b = appendString(b, string(q.Meta))
+		if q.Committed {
+			b = appendBodyRef(b, q.Body)
+		}
+		b = appendUvarint(b, uint64(len(q.Containers)))
+		for i := range q.Containers {
+			b = appendRef(b, &q.Containers[i], seen)
+		}
+	}
+	return b
+}
+
+const (
+	snapCommitted = 1
+	snapDoomed    = 2
+)
+
+func (r *reader) snapshots(s *State, seen []Container) {
+	known := make(map[Container]struct{}, len(seen))
+	for _, c := range seen {
+		known[c] = struct{}{}
+	}
+	names := make(map[string]bool)
+	for range r.count(minSnapshot) {
+		q := &Snapshot{ID: r.snapshotID()}
+		flags := r.byte()
+		q.Committed, q.Doomed = flags&snapCommitted != 0, flags&snapDoomed != 0
+		q.Name, q.Dir = r.string(), r.string()
+		q.Time, q.Expires, q.Frame = r.int(), r.int(), r.uvarint()
+		files := r.int()
+		q.Files, q.Bytes = int(files), r.int()
+		q.Meta = r.bytes()
+		if q.Committed {
+			q.Body = r.bodyRef()
+		}
+		n := r.count(1)
+		switch {
+		case r.bad, flags&^(snapCommitted|snapDoomed) != 0, q.Doomed && !q.Committed, q.Name == "", len(q.Name) > MaxSnapshotName,
+			!validPath(q.Dir), len(q.Meta) > MaxSnapshotMeta, files > math.MaxInt, names[q.Name] && !q.Doomed, s.snapshot(q.ID) != nil,
+			q.Committed && (q.Body.Head == 0 || q.Body.Size < int64(q.Body.Head)):
+			r.fail()
+			return
+		}
+		names[q.Name] = names[q.Name] || !q.Doomed
+		q.Containers = make([]Container, 0, n)
+		for i := range n {
+			var c Container
+			if ref := r.uvarint(); ref > uint64(len(seen)) {
+				r.fail()
+			} else if ref > 0 {
+				c = seen[ref-1]
+			} else {
+				c = r.container()
+				if _, again := known[c]; again {
+					r.fail()
+				}
+				known[c] = struct{}{}
+				seen = append(seen, c)
+			}
+			if r.bad || s.checkContainer(&c) != nil || c.Kind == Frame && q.Committed || i > 0 && q.Containers[i-1].Compare(c) >= 0 {
+				r.fail()
+				return
+			}
+			q.Containers = append(q.Containers, c)
+		}
+		s.snaps = append(s.snaps, q)
+		q.pins(s.pin)
+	}
+	if len(s.snaps) == 0 {
+		r.fail() // a body without snapshots has no such section
+	}
+}
+
+// verifySnapshots is the part of Verify about snapshots.
+func (s *State) verifySnapshots() error {
+	pinned := make(map[Container]int32)
+	names := make(map[string]bool)
+	ids := make(map[SnapshotID]bool)
+	for _, q := range s.snaps {
+		if ids[q.ID] || names[q.Name] && !q.Doomed || q.Doomed && !q.Committed {
+			return fmt.Errorf("snapshot %s %q: id or name are used twice, or it is doomed and not committed", q.ID, q.Name)
+		}
+		ids[q.ID] = true
+		names[q.Name] = names[q.Name] || !q.Doomed
+		q.pins(func(c Container) { pinned[c]++ })
+		if !slices.IsSortedFunc(q.Containers, Container.Compare) {
+			return fmt.Errorf("snapshot %s: containers out of order", q.ID)
+		}
+		for _, c := range q.Containers {
+			if c.Kind == Frame && q.Committed && !mutant.On(mutCommitKeepsFrames) {
+				return fmt.Errorf("snapshot %s is committed and pins frame %d", q.ID, c.Num)
+			}
+		}
+	}
+	if !maps.Equal(pinned, s.pinned) {
+		return errors.New("pins are not those of the snapshots")
+	}
+	for c := range s.released {
+		if pinned[c] > 0 {
+			return fmt.Errorf("container %+v is released and pinned", c)
+		}
+	}
+	return nil
+}
+
+// Compare orders ids by epoch, nonce, number.
+func (id SnapshotID) Compare(o SnapshotID) int {
+	return cmp.Or(cmp.Compare(id.Epoch, o.Epoch), cmp.Compare(id.Nonce, o.Nonce), cmp.Compare(id.Num, o.Num))
+}
