@@ -23,14 +23,21 @@ func takeInventory(ctx context.Context, s driver.Store) (*inventory, error) {
 		return nil, err
 	}
 	inv := &inventory{state: m.state, needed: map[string]bool{}}
-	for c := range m.state.Containers() {
-		if c.Kind == namespace.Frame {
-			inv.needed[journal.FrameKey(c.Num)] = true
-		} else {
-			inv.needed[journal.DataKey(c.Epoch, c.Nonce, c.Num)] = true
-		}
+	for c := range m.state.Needed() {
+		inv.needed[containerKey(c)] = true
 	}
 	return inv, r.Close()
+}
+
+// containerKey is where the bytes of a container are.
+func containerKey(c namespace.Container) string {
+	switch c.Kind {
+	case namespace.Frame:
+		return journal.FrameKey(c.Num)
+	case namespace.Body:
+		return journal.SnapshotKey(c.Epoch, c.Nonce, c.Num)
+	}
+	return journal.DataKey(c.Epoch, c.Nonce, c.Num)
 }
 
 // replayer is a journal.Machine that only keeps the namespace: a second, simpler reading of the operations than that of forstfs.
@@ -60,7 +67,7 @@ func (m *replayer) Apply(f *journal.Frame) error {
 	return err
 }
 
-func (m *replayer) Fence(uint64)              {}
+func (m *replayer) Fence(uint64)              { m.state.Fence() }
 func (m *replayer) Image() ([]byte, error)    { return m.state.Encode(), nil }
 func (m *replayer) FirstLive() (uint64, bool) { return m.state.FirstFrame() }
 
@@ -76,10 +83,7 @@ func (inv *inventory) checkNeeded(ctx context.Context, s driver.Store) error {
 	for f := range inv.state.Files() {
 		for _, x := range f.Extents {
 			c := x.Container
-			key := journal.FrameKey(c.Num)
-			if c.Kind == namespace.Object {
-				key = journal.DataKey(c.Epoch, c.Nonce, c.Num)
-			}
+			key := containerKey(c)
 			size, ok := sizes[key]
 			if !ok || x.Off+x.Len > size || c.Kind == namespace.Object && size != int64(c.CRC) {
 				return fmt.Errorf("dangling: inode %d needs %d bytes at %d of %s, which has %d (there: %v)", f.Inode, x.Len, x.Off, key, size, ok)

@@ -26,7 +26,10 @@ var (
 
 	// ErrSourceGone: this volume is a clone, and bytes that it borrows cannot be had where it recorded them. Bring the source's objects back, or give the
 	// clone the place (Options.OpenStore) if they were moved. Nothing in the clone itself is damaged.
-	ErrSourceGone = errors.New("the volume that this clone borrows from is gone")
+	ErrSourceGone     = errors.New("the volume that this clone borrows from is gone")
+	ErrNoSnapshot     = errors.New("no snapshot of this name")               // list them; nothing was changed
+	ErrSnapshotExists = errors.New("a snapshot of this name exists")         // remove it first, or choose another name
+	ErrSnapshotDoomed = errors.New("the removal of this snapshot has begun") // it cannot be taken back: use another one
 
 	ErrForeign     = errors.New("the prefix holds objects that are not a forst volume")
 	ErrReadOnly    = fmt.Errorf("the volume is open read-only: %w", fs.ErrPermission)

@@ -84,3 +84,6 @@ func (v *FS) CacheClosed() bool {
 	_, err := v.cache.ReadAt(context.Background(), &cache.Object{Size: 1}, make([]byte, 1), 0, cache.Random, cache.ReasonRead)
 	return errors.Is(err, cache.ErrClosed)
 }
+
+// ObjectKey is the key of a data object or of the body of a snapshot.
+var ObjectKey = objectKey

@@ -32,7 +32,7 @@ func (g *collector) released(cs []namespace.Container) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, c := range cs {
-		if c.Owner != 0 || c.Kind != namespace.Object {
+		if c.Owner != 0 || c.Kind == namespace.Frame {
 			continue
 		}
 		if v.pins[c] > 0 && !mutant.On(mutPinsIgnored) {
@@ -45,7 +45,7 @@ func (g *collector) released(cs []namespace.Container) {
 
 // add queues an object for deletion.
 func (g *collector) add(c namespace.Container) {
-	if c.Kind != namespace.Object || c.Owner != 0 || g.v.readOnly {
+	if c.Kind == namespace.Frame || c.Owner != 0 || g.v.readOnly {
 		return
 	}
 	g.mu.Lock()
@@ -110,7 +110,7 @@ func (g *collector) delete(ctx context.Context, allowed func() bool) error {
 		}
 		keys := make([]string, k)
 		for i, c := range batch {
-			keys[i] = journal.DataKey(c.Epoch, c.Nonce, c.Num)
+			keys[i] = objectKey(c)
 			g.v.cache.Drop(g.v.cacheID(c))
 		}
 		if err := g.v.store.Delete(driver.WithComponent(ctx, driver.CompGC), keys); err != nil {
@@ -160,7 +160,7 @@ func (v *FS) Sweep(ctx context.Context) (SweepReport, error) {
 	// What is in use is compared by name: a size that differs is for fsck to report, not for a sweep to act on.
 	used := map[objectName]bool{}
 	v.machine.mu.Lock()
-	for c := range v.machine.acked.Containers() {
+	for c := range v.machine.acked.Needed() {
 		used[nameOf(c)] = true
 	}
 	v.machine.mu.Unlock()

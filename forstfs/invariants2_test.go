@@ -54,11 +54,11 @@ func TestInvariant5_ObjectsAreDeletedOnlyWhenNothingNeedsThem(t *testing.T) {
 			defer mu.Unlock()
 			st := recoverNow(t, b) // before the deletion: what is in a frame that is durable now may be relied on
 			need := map[string]bool{}
-			for c := range st.Containers() {
-				if c.Kind == namespace.Object {
-					need[journal.DataKey(c.Epoch, c.Nonce, c.Num)] = true
-				} else {
+			for c := range st.Needed() {
+				if c.Kind == namespace.Frame {
 					need[journal.FrameKey(c.Num)] = true
+				} else {
+					need[forstfs.ObjectKey(c)] = true
 				}
 			}
 			for _, k := range keys {

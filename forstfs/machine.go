@@ -200,8 +200,19 @@ func (v *FS) victims(op *namespace.Op) []namespace.File {
 	return fs
 }
 
-// Fence is an effective fence: nothing of ours depends on it yet.
-func (m *machine) Fence(uint64) {}
+// Fence is an effective fence: what an earlier writer began is void.
+func (m *machine) Fence(uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.v.readOnly { // one namespace, and readers of it
+		m.v.mu.Lock()
+		defer m.v.mu.Unlock()
+	}
+	m.acked.Fence()
+	if m.v.readOnly {
+		m.acked.TakeReleased()
+	}
+}
 
 // Image is the body of an image of the acknowledged namespace.
 func (m *machine) Image() ([]byte, error) {

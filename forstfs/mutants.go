@@ -42,5 +42,7 @@ const (
 	mutLockShared     mutant.ID = "forstfs/lock-given-twice"          // a lock excludes nobody
 	mutCacheOwner     mutant.ID = "forstfs/cache-key-of-borrower"     // a clone's blocks are cached under its own id, not the owner's
 	mutGoneNotExist   mutant.ID = "forstfs/source-gone-is-not-exist"  // a lender that is gone looks like a missing file
+	mutSnapInline     mutant.ID = "forstfs/snapshot-inline-forgotten" // bytes in frames are not in the body
+	mutSnapPending    mutant.ID = "forstfs/snapshot-pending-opens"    // what is not committed is listed and opened
 	mutReaderSize     mutant.ID = "forstfs/reader-size-frozen"        // an open handle of a follower keeps its size
 )

@@ -201,7 +201,7 @@ func (v *FS) packSome(ctx context.Context, moves []namespace.Repack, size int64)
 		return err
 	}
 	v.machine.mu.Lock()
-	unused := v.machine.acked.Use(c).Refs == 0
+	unused := !v.machine.acked.Needs(c)
 	v.machine.mu.Unlock()
 	if unused && !mutant.On(mutPackLeaks) { // every file was rewritten or removed meanwhile, so nobody ever saw the object
 		v.mu.Lock()

@@ -84,7 +84,7 @@ func (v *FS) prefetch(w *view, off, n int64) {
 	end := off + min(n, w.size-off)
 	for i := w.at(off); i < len(w.ext) && w.offs[i] < end; i++ {
 		e := &w.ext[i]
-		if e.Container.Kind != namespace.Object {
+		if e.Container.Kind == namespace.Frame {
 			continue
 		}
 		lo := max(off, w.offs[i]) - w.offs[i]
@@ -319,7 +319,7 @@ type source struct {
 
 func (s source) Fetch(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 	var r io.ReadCloser
-	key := journal.DataKey(s.c.Epoch, s.c.Nonce, s.c.Num)
+	key := objectKey(s.c)
 	err := s.v.get(ctx, s.c, func(store driver.Store) (err error) {
 		r, err = store.Get(ctx, key, off, n)
 		return err

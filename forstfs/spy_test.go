@@ -66,12 +66,12 @@ func (s *spy) Delete(ctx context.Context, keys []string) error {
 	return s.Store.Delete(ctx, keys)
 }
 
-// named gives the keys of the data objects that a frame or an image refers to.
+// named gives the keys of the data objects and bodies that a frame or an image refers to.
 func named(t testing.TB, key string, data []byte) (keys []string) {
 	t.Helper()
 	add := func(c namespace.Container) {
-		if c.Kind == namespace.Object && c.Owner == 0 {
-			keys = append(keys, journal.DataKey(c.Epoch, c.Nonce, c.Num))
+		if c.Kind != namespace.Frame && c.Owner == 0 {
+			keys = append(keys, forstfs.ObjectKey(c))
 		}
 	}
 	if _, ok := journal.ParseFrameKey(key); ok {
@@ -86,6 +86,9 @@ func named(t testing.TB, key string, data []byte) (keys []string) {
 			}
 			for _, p := range op.Packs {
 				add(p.New.Container)
+			}
+			if op.Kind == namespace.SnapCommit {
+				add((&namespace.Snapshot{ID: op.Snap.ID, Body: op.Snap.Body}).BodyContainer())
 			}
 			return nil
 		})
@@ -102,7 +105,7 @@ func named(t testing.TB, key string, data []byte) (keys []string) {
 		if st, err := namespace.Decode(im.Body); err != nil {
 			t.Errorf("%s: %v", key, err)
 		} else {
-			for c := range st.Containers() {
+			for c := range st.Needed() {
 				add(c)
 			}
 		}
@@ -131,7 +134,7 @@ func (r *recovered) Apply(f *journal.Frame) error {
 		return r.st.Apply(op, e)
 	})
 }
-func (r *recovered) Fence(uint64)              {}
+func (r *recovered) Fence(uint64)              { r.st.Fence() }
 func (r *recovered) Image() ([]byte, error)    { return r.st.Encode(), nil }
 func (r *recovered) FirstLive() (uint64, bool) { return r.st.FirstFrame() }
 

@@ -9,10 +9,13 @@ import (
 
 // Keys of objects, relative to the volume's prefix. docs/format.md has the table.
 const (
-	RootKey       = "volume"
-	JournalPrefix = "journal/"
-	ImagePrefix   = "image/"
-	DataPrefix    = "data/"
+	RootKey        = "volume"
+	JournalPrefix  = "journal/"
+	ImagePrefix    = "image/"
+	DataPrefix     = "data/"
+	SnapshotPrefix = "snapshot/"
+	HoldPrefix     = "hold/"
+	RequestPrefix  = "request/"
 )
 
 // framesPerFolder frames share one folder of the journal, so that no folder grows without limit on a file system.
@@ -56,22 +59,45 @@ func DataKey(epoch, nonce, counter uint64) string {
 	return fmt.Sprintf("%s%02x/%s", DataPrefix, crc32.Checksum([]byte(name), castagnoli)>>24, name)
 }
 
+// SnapshotKey returns the key of the body of a snapshot.
+func SnapshotKey(epoch, nonce, num uint64) string {
+	return fmt.Sprintf("%s%08x-%016x-%08x", SnapshotPrefix, epoch, nonce, num)
+}
+
+// ParseSnapshotKey is the inverse of SnapshotKey; it accepts nothing else.
+func ParseSnapshotKey(key string) (epoch, nonce, num uint64, ok bool) {
+	rest, ok := strings.CutPrefix(key, SnapshotPrefix)
+	if !ok {
+		return 0, 0, 0, false
+	}
+	v, ok := threeNumbers(rest)
+	return v[0], v[1], v[2], ok && SnapshotKey(v[0], v[1], v[2]) == key
+}
+
+// RequestKey returns the key of the request with this random number.
+func RequestKey(nonce uint64) string { return fmt.Sprintf("%s%016x", RequestPrefix, nonce) }
+
+// threeNumbers reads three hexadecimal numbers with "-" between them.
+func threeNumbers(s string) (v [3]uint64, ok bool) {
+	parts := strings.Split(s, "-")
+	if len(parts) != len(v) {
+		return v, false
+	}
+	for i, p := range parts {
+		var err error
+		if v[i], err = strconv.ParseUint(p, 16, 64); err != nil {
+			return v, false
+		}
+	}
+	return v, true
+}
+
 // ParseDataKey is the inverse of DataKey; it accepts nothing else.
 func ParseDataKey(key string) (epoch, nonce, counter uint64, ok bool) {
 	rest, ok := strings.CutPrefix(key, DataPrefix)
 	if !ok || len(rest) < 3 || rest[2] != '/' {
 		return 0, 0, 0, false
 	}
-	parts := strings.Split(rest[3:], "-")
-	if len(parts) != 3 {
-		return 0, 0, 0, false
-	}
-	var v [3]uint64
-	for i, p := range parts {
-		var err error
-		if v[i], err = strconv.ParseUint(p, 16, 64); err != nil {
-			return 0, 0, 0, false
-		}
-	}
-	return v[0], v[1], v[2], DataKey(v[0], v[1], v[2]) == key
+	v, ok := threeNumbers(rest[3:])
+	return v[0], v[1], v[2], ok && DataKey(v[0], v[1], v[2]) == key
 }
