@@ -12,7 +12,7 @@ import (
 	"github.com/forst-go/forst/forstfs/mem"
 )
 
-// A crash point is a moment just before a change of the store returns: all changes that returned before have landed, of those under way any
+// What the workload did is read back from the store that it ran on, after each owner; see readBack. A crash point is a moment just before a change of the store returns: all changes that returned before have landed, of those under way any
 // may have. The state of the store at that moment is built anew in memory, opened, and held against the oracle.
 
 var crashCases = []DurabilityCase{
@@ -42,10 +42,11 @@ var crashCases = []DurabilityCase{
 type scenario struct {
 	seed    uint64
 	workers int
-	steps   int // of each worker and owner
-	owners  int // processes that follow each other
-	house   int // a Checkpoint or Sweep after this many steps of worker 0
-	close   bool
+	steps   int  // of each worker and owner
+	owners  int  // processes that follow each other
+	house   int  // a Checkpoint or Sweep after this many steps of worker 0
+	close   bool // each owner closes the volume
+	mixed   bool // every second one does
 	slow    time.Duration
 	pause   time.Duration // between steps, where time is virtual
 	frame   int           // limit of a frame in bytes
@@ -70,8 +71,8 @@ func (c *chain) at(moment int64) *history {
 	return h
 }
 
-// play runs a scenario on stores that open gives. Owners that are not to close are left to be fenced.
-func (e *fsEnv) play(s scenario, c *chain, mount func(owner int) *forstfs.FS) {
+// play runs a scenario on the volumes that mount gives, and reads back what each owner has left. Owners that are not to close are left to be fenced.
+func (e *fsEnv) play(s scenario, c *chain, rec *recording, mount func(owner int) *forstfs.FS) {
 	e.Helper()
 	dirs := workDirs(s.workers)
 	begin := emptyTrees(s.workers)
@@ -98,10 +99,16 @@ func (e *fsEnv) play(s scenario, c *chain, mount func(owner int) *forstfs.FS) {
 			wg.Go(func() { e.work(k, s) })
 		}
 		wg.Wait()
-		if s.close {
+		if e.Failed() {
+			return
+		}
+		if s.close || s.mixed && owner%2 == 1 {
 			o := &op{kind: opNone, ack: true}
 			e.last.Delete(v)
 			e.must(h.call(0, o, v.Close))
+		}
+		if err := e.readBack(h, rec); err != nil {
+			e.Fatalf("reading back what owner %d has left: %v", owner, err)
 		}
 	}
 }
@@ -140,7 +147,7 @@ func (e *fsEnv) everyCrashPoint(s scenario) {
 	if s.frame > 0 {
 		o.FrameLimit = s.frame
 	}
-	e.play(s, &c, func(int) *forstfs.FS { return e.mountOn(rec.wrap(e.store()), o) })
+	e.play(s, &c, rec, func(int) *forstfs.FS { return e.mountOn(rec.wrap(e.store()), o) })
 	if e.Failed() {
 		return
 	}

@@ -27,6 +27,8 @@ type recording struct {
 	mu    sync.Mutex
 	all   []*mutation
 	fails int // requests whose outcome is unknown
+
+	removing map[string]int // deletions of a key that were begun and have not succeeded
 }
 
 // wrap records what is changed through s.
@@ -49,8 +51,43 @@ func (s *recordStore) Put(ctx context.Context, key string, data []byte, o driver
 
 func (s *recordStore) Delete(ctx context.Context, keys []string) error {
 	m := &mutation{start: s.r.clock.tick(), remove: true, keys: slices.Clone(keys)}
+	s.r.begun(m.keys, 1)
 	s.r.travel("delete")
-	return s.r.note(m, s.Store.Delete(ctx, keys))
+	err := s.r.note(m, s.Store.Delete(ctx, keys))
+	if err == nil {
+		s.r.begun(m.keys, -1)
+	}
+	return err
+}
+
+func (r *recording) begun(keys []string, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.removing == nil {
+		r.removing = map[string]int{}
+	}
+	for _, k := range keys {
+		r.removing[k] += n
+	}
+}
+
+// last gives for each key the last change of it, but for keys whose outcome is not known now.
+func (r *recording) last() map[string]*mutation {
+	all := r.ordered()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last := map[string]*mutation{}
+	for _, m := range all {
+		for _, k := range m.keys {
+			last[k] = m
+		}
+	}
+	for k, m := range last {
+		if m.end == never || r.removing[k] > 0 {
+			delete(last, k)
+		}
+	}
+	return last
 }
 
 // travel gives other requests time to be under way at once with this one.

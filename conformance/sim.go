@@ -84,22 +84,24 @@ type simulation struct {
 	chain chain
 	dirs  []string
 
-	mu      sync.Mutex
-	owners  []*simOwner
-	samples []sample
-	opened  []*forstfs.FS
-	failed  error
-	vandal  bool        // images get damaged
-	exists  atomic.Bool // some Open has succeeded: the volume exists for ever
-	ids     atomic.Uint64
-	ghosts  sync.WaitGroup // what dead processes still wait for
+	mu       sync.Mutex
+	owners   []*simOwner
+	samples  []sample
+	opened   []*forstfs.FS
+	failed   error
+	vandal   bool // images get damaged
+	dropping simDrop
+	exists   atomic.Bool // some Open has succeeded: the volume exists for ever
+	ids      atomic.Uint64
+	ghosts   sync.WaitGroup // what dead processes still wait for
 }
 
 // simOwner is a process that has taken the volume over and read all of it.
 type simOwner struct {
-	epoch uint64
-	begin found
-	h     *history
+	epoch   uint64
+	begin   found
+	h       *history
+	closing *op // the Close of the volume
 }
 
 // sample is what a reader saw.
@@ -113,6 +115,7 @@ type sample struct {
 func Simulate(tb TB, seed uint64) map[string]int {
 	s := &simulation{tb: tb, ctx: context.Background(), seed: seed, r: rand.New(rand.NewPCG(seed, 77))}
 	s.dirs = workDirs(1 + s.r.IntN(3))
+	s.dropping.on = rand.New(rand.NewPCG(seed, 78)).IntN(4) == 0
 	s.net = &simNet{seed: seed, rough: s.r.IntN(4), bucket: mem.NewBucket(nil), clock: &s.chain.clock, end: make(chan struct{}), stats: map[string]int{}}
 	var wg sync.WaitGroup
 	slots := 1 + s.r.IntN(3)
@@ -202,6 +205,7 @@ func (s *simulation) slot(r *rand.Rand, lives int) {
 // openSim opens the volume as a process; nil if that did not work out, for a reason that is one.
 func (s *simulation) openSim(p *simProc, o *forstfs.Options, readOnly bool) *forstfs.FS {
 	existed := s.exists.Load()
+	began := s.chain.clock.tick()
 	open := forstfs.Open
 	if readOnly {
 		open = forstfs.OpenReadOnly
@@ -212,6 +216,7 @@ func (s *simulation) openSim(p *simProc, o *forstfs.Options, readOnly bool) *for
 		s.opened = append(s.opened, v)
 		s.mu.Unlock()
 		s.exists.Store(true)
+		s.fail(s.dropping.opened(began, "Open"))
 		return v
 	}
 	select {
@@ -219,9 +224,17 @@ func (s *simulation) openSim(p *simProc, o *forstfs.Options, readOnly bool) *for
 		return nil
 	default:
 	}
+	if errors.Is(err, forstfs.ErrDropped) {
+		s.net.note("dropped met")
+		s.fail(s.dropping.told(&s.chain.clock))
+		if !readOnly && s.dice(p).IntN(2) == 0 {
+			_ = s.finishDrop(p, o)
+		}
+		return nil
+	}
 	s.net.note("open failed")
 	missing := errors.Is(err, forstfs.ErrNoVolume) || errors.Is(err, fs.ErrNotExist)
-	if missing && (existed || !readOnly) || errors.Is(err, forstfs.ErrForeign) || errors.Is(err, forstfs.ErrDamaged) || errors.Is(err, forstfs.ErrDropped) || errors.Is(err, forstfs.ErrFormat) {
+	if missing && (existed || !readOnly) || errors.Is(err, forstfs.ErrForeign) || errors.Is(err, forstfs.ErrDamaged) || errors.Is(err, forstfs.ErrFormat) {
 		s.fail(unexpected("Open: %w", err))
 	}
 	return nil
@@ -257,6 +270,10 @@ func (s *simulation) life(r *rand.Rand) {
 }
 
 func (s *simulation) run(r *rand.Rand, p *simProc, o *forstfs.Options) {
+	what := s.dice(p)
+	if s.dropping.on && what.IntN(8) == 0 {
+		s.finishOfLiving(p, o)
+	}
 	v := s.openSim(p, o, false)
 	if v == nil {
 		return
@@ -276,7 +293,18 @@ func (s *simulation) run(r *rand.Rand, p *simProc, o *forstfs.Options) {
 		steps, seed := 4+r.IntN(22), r.Uint64()
 		wg.Go(func() { s.work(p, owner.h, w, v, steps, seed) })
 	}
+	drops, beside := s.dropping.on && what.IntN(4) == 0, what.IntN(2) == 0
+	if drops && beside {
+		wait := millis(what, 0, 4000)
+		wg.Go(func() {
+			time.Sleep(wait)
+			s.drop(p, owner, v)
+		})
+	}
 	wg.Wait()
+	if drops && !beside {
+		s.drop(p, owner, v)
+	}
 	select {
 	case <-p.dead:
 		return
@@ -377,6 +405,9 @@ func (s *simulation) stopped(who string, err error) {
 		s.fail(fmt.Errorf("%s: %w", who, err))
 	case errors.Is(err, forstfs.ErrFenced):
 		s.net.note("fenced")
+	case errors.Is(err, forstfs.ErrDropped):
+		s.net.note("worker dropped")
+		s.fail(s.dropping.told(&s.chain.clock))
 	default:
 		s.net.note("failed")
 	}
@@ -385,8 +416,10 @@ func (s *simulation) stopped(who string, err error) {
 // closeSim ends a process in order.
 func (s *simulation) closeSim(o *simOwner, v *forstfs.FS) {
 	failed := v.Err()
-	err := o.h.call(0, &op{kind: opNone, ack: true}, v.Close)
+	o.closing = &op{kind: opNone, ack: true}
+	err := o.h.call(0, o.closing, v.Close)
 	switch {
+	case err == nil && errors.Is(failed, forstfs.ErrDropped): // what is dropped has nothing left to lose
 	case err == nil && failed != nil:
 		s.fail(unexpected("Close of a volume that has failed with %v returns nil", failed))
 	case err == nil:
@@ -423,6 +456,10 @@ func (s *simulation) reader(r *rand.Rand) {
 			_, err := v.Refresh(s.ctx)
 			if err == nil {
 				break
+			}
+			if errors.Is(err, forstfs.ErrDropped) {
+				s.fail(s.dropping.told(&s.chain.clock))
+				return
 			}
 			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, forstfs.ErrDamaged) || errors.Is(err, forstfs.ErrNoVolume) {
 				s.fail(unexpected("Refresh: %w", err))

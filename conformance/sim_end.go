@@ -33,10 +33,12 @@ func (s *simulation) vandalise(r *rand.Rand, over chan struct{}) {
 		sound := true
 		for _, i := range images {
 			b, err := driver.ReadAll(s.ctx, st, i.Key)
+			var im *journal.Image
 			if err == nil {
-				_, err = journal.DecodeImage(b)
+				im, err = journal.DecodeImage(b)
 			}
-			sound = sound && err == nil
+			// The last image of a dropped volume is the only thing that says so once the frames have gone: one damage too many.
+			sound = sound && err == nil && !im.Dropped
 			newest = b
 		}
 		if !sound {
@@ -64,8 +66,13 @@ func (s *simulation) finish() {
 		if i == 1 {
 			s.net.sleep(20 * time.Minute) // whatever was on its way has landed
 		}
-		v := s.lastOwner(r)
-		if v == nil {
+		v, err := s.lastOwner(r)
+		switch {
+		case errors.As(err, new(errUnexpected)):
+			s.fail(err)
+			return
+		case errors.Is(err, forstfs.ErrDropped):
+			s.finishDropped(r)
 			return
 		}
 		all, err := take(s.ctx, v)
@@ -87,24 +94,28 @@ func (s *simulation) finish() {
 	s.fail(s.leftovers())
 }
 
-func (s *simulation) lastOwner(r *rand.Rand) *forstfs.FS {
+// lastOwner opens the volume when everything is calm.
+func (s *simulation) lastOwner(r *rand.Rand) (*forstfs.FS, error) {
 	var last error
 	for range 6 {
 		p := s.net.proc(s.ids.Add(1))
 		o := s.options(r)
 		o.Force, o.ImageFrames = true, 1000
+		began := s.chain.clock.tick()
 		v, err := forstfs.Open(s.ctx, p.store(), o)
 		if err == nil {
 			s.mu.Lock()
 			s.opened = append(s.opened, v)
 			s.mu.Unlock()
-			return v
+			return v, s.dropping.opened(began, "the last Open")
+		}
+		if errors.Is(err, forstfs.ErrDropped) {
+			return nil, errors.Join(err, s.dropping.told(&s.chain.clock))
 		}
 		last = err
 		time.Sleep(time.Minute)
 	}
-	s.fail(unexpected("nobody can open the volume at the end: %w", last))
-	return nil
+	return nil, unexpected("nobody can open the volume at the end: %w", last)
 }
 
 // leftovers checks that the bucket holds what the volume needs and nothing else.

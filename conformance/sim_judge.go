@@ -26,6 +26,9 @@ func (s *simulation) judge() error {
 			return fmt.Errorf("what epoch %d found does not follow from epoch %d: %w", o.epoch, last.epoch, err)
 		}
 	}
+	if err := s.judgeDrop(); err != nil {
+		return err
+	}
 	for _, x := range s.samples {
 		if err := s.judgeSample(x); err != nil {
 			return err

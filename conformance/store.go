@@ -45,10 +45,10 @@ type StoreCase struct {
 	run  func(*storeEnv)
 }
 
-// Run checks one case on a fresh store.
+// Run checks one case on a fresh store. Several cases are cheaper through a StoreRun.
 func (c StoreCase) Run(tb TB, m Maker) {
 	tb.Helper()
-	(&storeSuite{tb: tb, maker: m}).run(tb, c)
+	NewStoreRun(tb, m).Run(tb, c)
 }
 
 // StoreCases lists all cases in the order in which RunStore runs them.
@@ -60,23 +60,29 @@ func StoreCases() []StoreCase {
 // RunStore checks that a store keeps the contract of package driver: each case is a subtest with a fresh root. The cases
 // need no server of their own kind and make a few thousand small requests in all.
 func RunStore(t *testing.T, m Maker) {
-	suite := &storeSuite{tb: t, maker: m}
+	run := NewStoreRun(t, m)
 	for _, c := range StoreCases() {
-		t.Run(c.Name, func(t *testing.T) { suite.run(t, c) })
+		t.Run(c.Name, func(t *testing.T) { run.Run(t, c) })
 	}
 }
 
-// storeSuite is what the cases of one run share.
-type storeSuite struct {
+// StoreRun runs cases one after the other on the stores of one Maker. What several of them only read, a store with more keys than a page of a list,
+// is made once. One goroutine uses it.
+type StoreRun struct {
 	tb    TB
 	maker Maker
 	big   driver.Store // see storeEnv.bigStore
 }
 
+// NewStoreRun begins a run. What its cases share is removed by the cleanup of tb, so tb lives at least as long as they do.
+func NewStoreRun(tb TB, m Maker) *StoreRun { return &StoreRun{tb: tb, maker: m} }
+
 // watchdog ends a case whose store hangs; it is no measure of speed.
 const watchdog = 5 * time.Minute
 
-func (s *storeSuite) run(tb TB, c StoreCase) {
+// Run checks one case on a fresh store; tb is the case's own.
+func (s *StoreRun) Run(tb TB, c StoreCase) {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), watchdog)
 	defer cancel()
 	e := &storeEnv{TB: tb, suite: s, ctx: ctx, open: s.maker.Fresh(tb)}
@@ -87,7 +93,7 @@ func (s *storeSuite) run(tb TB, c StoreCase) {
 // storeEnv is what a case works with.
 type storeEnv struct {
 	TB
-	suite *storeSuite
+	suite *StoreRun
 	ctx   context.Context
 	open  func(context.Context) (driver.Store, error)
 	s     driver.Store // a handle on a fresh root
@@ -308,13 +314,22 @@ type Recorder struct {
 func Record(ctx context.Context, name string, temp func() string, f func(TB)) *Recorder {
 	r := &Recorder{name: name, ctx: ctx, temp: temp}
 	r.guard(func() { f(r) })
-	for len(r.cleanups) > 0 {
-		last := len(r.cleanups) - 1
-		f := r.cleanups[last]
-		r.cleanups = r.cleanups[:last]
+	for f := r.lastCleanup(); f != nil; f = r.lastCleanup() {
 		r.guard(f)
 	}
 	return r
+}
+
+func (r *Recorder) lastCleanup() func() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.cleanups) == 0 {
+		return nil
+	}
+	last := len(r.cleanups) - 1
+	f := r.cleanups[last]
+	r.cleanups = r.cleanups[:last]
+	return f
 }
 
 // guard runs f on a goroutine of its own, so that Fatalf can end it, and turns a panic into a failure.

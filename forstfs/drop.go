@@ -36,7 +36,7 @@ func (v *FS) Drop(ctx context.Context) error {
 	return deleteData(ctx, v.store)
 }
 
-// FinishDrop deletes what is left of a volume whose Drop was interrupted: one for which Open says ErrDropped. It refuses any other, may run beside another one, and
+// FinishDrop deletes what is left of a volume whose Drop was interrupted: one for which Open says ErrDropped. It refuses any other with ErrNotDropped, may run beside another one, and
 // may be repeated. The store stays the caller's.
 func FinishDrop(ctx context.Context, store driver.Store, o *Options) error {
 	if err := o.Validate(); err != nil {

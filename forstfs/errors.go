@@ -13,16 +13,17 @@ import (
 
 // Errors of a volume; test with errors.Is. What is missing, exists or is not allowed matches the sentinels of io/fs.
 var (
-	ErrFenced   = journal.ErrFenced   // another process has taken the volume over: reopen it, after a pause
-	ErrBusy     = journal.ErrBusy     // somebody else is taking the volume over right now, or is at work: wait, or use Options.Force
-	ErrFailed   = journal.ErrFailed   // the store did not answer for longer than Options.RetryBudget; reopen the volume
-	ErrClosed   = journal.ErrClosed   // the volume was closed
-	ErrNoVolume = journal.ErrNoVolume // nothing is here: check the URL, or set Options.Create
-	ErrExists   = journal.ErrExists   // CreateNew found a volume
-	ErrFormat   = journal.ErrFormat   // written by a newer forst: upgrade
-	ErrDropped  = journal.ErrDropped  // the volume was dropped; its prefix is not used again: choose another
-	ErrDamaged  = journal.ErrDamaged  // bytes in the store are missing or wrong; nothing was changed
-	ErrStale    = journal.ErrStale    // what this handle reads was deleted by a newer writer: reopen or refresh
+	ErrFenced     = journal.ErrFenced     // another process has taken the volume over: reopen it, after a pause
+	ErrBusy       = journal.ErrBusy       // somebody else is taking the volume over right now, or is at work: wait, or use Options.Force
+	ErrFailed     = journal.ErrFailed     // the store did not answer for longer than Options.RetryBudget; reopen the volume
+	ErrClosed     = journal.ErrClosed     // the volume was closed
+	ErrNoVolume   = journal.ErrNoVolume   // nothing is here: check the URL, or set Options.Create
+	ErrExists     = journal.ErrExists     // CreateNew found a volume
+	ErrFormat     = journal.ErrFormat     // written by a newer forst: upgrade
+	ErrDropped    = journal.ErrDropped    // the volume was dropped; its prefix is not used again: choose another
+	ErrNotDropped = journal.ErrNotDropped // FinishDrop of a volume that is in use; nothing was changed
+	ErrDamaged    = journal.ErrDamaged    // bytes in the store are missing or wrong; nothing was changed
+	ErrStale      = journal.ErrStale      // what this handle reads was deleted by a newer writer: reopen or refresh
 
 	// ErrSourceGone: this volume is a clone, and bytes that it borrows cannot be had where it recorded them. Bring the source's objects back, or give the
 	// clone the place (Options.OpenStore) if they were moved. Nothing in the clone itself is damaged.

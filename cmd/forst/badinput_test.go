@@ -70,7 +70,7 @@ func TestBadInput(t *testing.T) {
 		{"no volume", []string{"ls", fileURL(empty)}, exitFailed, []string{fileURL(empty), "no volume", "forst create"}, ""},
 		{"no volume to drop", []string{"drop", fileURL(empty), "--yes"}, exitFailed, []string{fileURL(empty), "no volume"}, "no volume"},
 		{"foreign prefix", []string{"create", fileURL(foreign)}, exitFailed, []string{fileURL(foreign), "not a forst volume", "choose"}, ""},
-		{"volume exists", []string{"create", fileURL(live)}, exitFailed, []string{fileURL(live), "exists"}, ""},
+		{"volume exists", []string{"create", fileURL(live)}, exitFailed, []string{fileURL(live), "exists", "use it", "another prefix"}, ""},
 		{"newer format", []string{"ls", fileURL(newer)}, exitFailed, []string{fileURL(newer), "newer forst"}, ""},
 		{"newer format, writing", []string{"drop", "--yes", fileURL(newer)}, exitFailed, []string{fileURL(newer), "newer forst"}, ""},
 		{"unknown feature", []string{"ls", fileURL(feature)}, exitFailed, []string{fileURL(feature), "r:magic", "newer forst"}, ""},

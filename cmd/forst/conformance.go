@@ -24,7 +24,13 @@ type conformanceConfig struct {
 // confCase is a case of any suite.
 type confCase struct {
 	suite, name string
-	run         func(conformance.TB, conformance.Maker)
+	run         func(conformance.TB, *confShared)
+}
+
+// confShared is what the cases of a run share.
+type confShared struct {
+	maker conformance.Maker
+	store *conformance.StoreRun
 }
 
 func (c *confCase) String() string { return c.suite + "/" + c.name }
@@ -44,12 +50,12 @@ func (c *conformanceConfig) cases() []confCase {
 	var all []confCase
 	if slices.Contains(c.Suites, "store") {
 		for _, x := range conformance.StoreCases() {
-			all = append(all, confCase{"store", x.Name, x.Run})
+			all = append(all, confCase{"store", x.Name, func(tb conformance.TB, s *confShared) { s.store.Run(tb, x) }})
 		}
 	}
 	if slices.Contains(c.Suites, "durability") {
 		for _, x := range conformance.DurabilityCases() {
-			all = append(all, confCase{"durability", x.Name, x.Run})
+			all = append(all, confCase{"durability", x.Name, func(tb conformance.TB, s *confShared) { x.Run(tb, s.maker) }})
 		}
 	}
 	return slices.DeleteFunc(all, func(x confCase) bool { return c.Run != nil && !c.Run.MatchString(x.String()) })

@@ -16,10 +16,11 @@ const (
 	plantShortRead       = "short-read"        // a read of a range ends early, without an error
 	plantListMissesFresh = "list-misses-fresh" // a list lacks the object that was put last
 	plantForgetPuts      = "forget-puts"       // every 5th create-if-absent is acknowledged and not carried out
+	plantForgetLater     = "forget-later"      // now and then an object is gone after 40 more puts, as with a rule that expires keys
 )
 
 func confPlants() []string {
-	return []string{plantIgnoreIfAbsent, plantShortRead, plantListMissesFresh, plantForgetPuts}
+	return []string{plantIgnoreIfAbsent, plantShortRead, plantListMissesFresh, plantForgetPuts, plantForgetLater}
 }
 
 // plantWorld is what the handles on one root share.
@@ -28,6 +29,7 @@ type plantWorld struct {
 	mu      sync.Mutex
 	creates int
 	last    string
+	put     []string // what was put, for forget-later
 }
 
 func newPlantWorld(plant string) *plantWorld { return &plantWorld{plant: plant} }
@@ -56,6 +58,20 @@ func (w *plantWorld) note(key string, create bool) bool {
 	return create && w.plant == plantForgetPuts && w.creates%5 == 0
 }
 
+// expired is a key that is to be forgotten now that this one is put, or "".
+func (w *plantWorld) expired(key string) string {
+	if w.plant != plantForgetLater {
+		return ""
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.put = append(w.put, key)
+	if n := len(w.put); n > 40 && n%5 == 0 {
+		return w.put[n-41]
+	}
+	return ""
+}
+
 func (p *planted) Put(ctx context.Context, key string, data []byte, o driver.PutOptions) error {
 	if p.w.note(key, o.IfAbsent) {
 		return nil
@@ -63,7 +79,11 @@ func (p *planted) Put(ctx context.Context, key string, data []byte, o driver.Put
 	if p.w.plant == plantIgnoreIfAbsent {
 		o.IfAbsent = false
 	}
-	return p.Store.Put(ctx, key, data, o)
+	err := p.Store.Put(ctx, key, data, o)
+	if old := p.w.expired(key); err == nil && old != "" {
+		err = p.Delete(ctx, []string{old})
+	}
+	return err
 }
 
 func (p *planted) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {

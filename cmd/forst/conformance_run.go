@@ -26,7 +26,13 @@ func runConformance(ctx context.Context, c *conformanceConfig, p *progress) (_ *
 	res := &conformanceResult{Store: display(c.Store), OK: true}
 	all := c.cases()
 	p.line("%d cases on %s", len(all), s.String())
-	err = res.run(ctx, all, s, p)
+	rec := conformance.Record(ctx, "shared", s.tempDir, func(tb conformance.TB) {
+		m := s.maker()
+		err = res.run(ctx, all, s, &confShared{maker: m, store: conformance.NewStoreRun(tb, m)}, p)
+	})
+	for _, f := range rec.Failures() { // the removal of what the cases shared
+		p.line("%s", oneLine(f))
+	}
 	p.update("removing %s", s)
 	if rerr := s.remove(context.WithoutCancel(ctx)); rerr != nil {
 		p.line("%v", rerr) // of several errors, an interrupted run reports only that it was interrupted
@@ -40,10 +46,10 @@ func runConformance(ctx context.Context, c *conformanceConfig, p *progress) (_ *
 }
 
 // run fills in the results. It ends early, with an error, only when ctx does.
-func (r *conformanceResult) run(ctx context.Context, all []confCase, s *scratch, p *progress) error {
+func (r *conformanceResult) run(ctx context.Context, all []confCase, s *scratch, shared *confShared, p *progress) error {
 	group := 0 // where the results of the present group begin
 	for i, c := range all {
-		one, err := runCase(ctx, c, s, func(took time.Duration) {
+		one, err := runCase(ctx, c, s, shared, func(took time.Duration) {
 			p.update("%3d of %d  %s  %s", i+1, len(all), &c, took.Round(time.Second))
 		})
 		if err != nil {
@@ -71,11 +77,11 @@ const lastWait = 5 * time.Second
 
 // runCase runs one case and calls tick now and then. When ctx ends, the case can no longer change the store; then the error is that
 // of ctx.
-func runCase(ctx context.Context, c confCase, s *scratch, tick func(time.Duration)) (caseResult, error) {
+func runCase(ctx context.Context, c confCase, s *scratch, shared *confShared, tick func(time.Duration)) (caseResult, error) {
 	start := time.Now()
 	done := make(chan *conformance.Recorder, 1)
 	go func() {
-		done <- conformance.Record(ctx, c.String(), s.tempDir, func(tb conformance.TB) { c.run(tb, s.maker()) })
+		done <- conformance.Record(ctx, c.String(), s.tempDir, func(tb conformance.TB) { c.run(tb, shared) })
 	}()
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()

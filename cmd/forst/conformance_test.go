@@ -66,6 +66,19 @@ func TestConformanceJSON(t *testing.T) {
 	wantEmpty(t, dir)
 }
 
+// TestConformanceSharesTheBigStore: the cases that only read a store of many keys fill it once for all.
+func TestConformanceSharesTheBigStore(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", t.TempDir())
+	var res conformanceResult
+	fromJSON(t, must(t, "conformance", "--json", "--run", "^store/list/(more-than-1000-keys|start-after-in-a-big-store|prefix-in-a-big-store)$", fileURL(dir)), &res)
+	if res.Passed != 3 || res.Use.Requests < 1103 || res.Use.Requests > 2000 {
+		t.Errorf("%d cases passed with %d requests", res.Passed, res.Use.Requests)
+	}
+	wantEmpty(t, dir)
+	wantEmpty(t, os.TempDir())
+}
+
 // TestConformanceChooses: by default all cases of both suites run.
 func TestConformanceChooses(t *testing.T) {
 	all := len(conformance.StoreCases()) + len(conformance.DurabilityCases())
@@ -89,27 +102,38 @@ func TestConformanceChooses(t *testing.T) {
 
 // TestConformanceFindsFaults: each planted fault is found by the case that is made for it, which the report names.
 func TestConformanceFindsFaults(t *testing.T) {
-	found := map[string]string{
-		plantIgnoreIfAbsent:  "store/if-absent/race-of-16-has-one-winner",
-		plantShortRead:       "store/get/range-in-the-middle",
-		plantListMissesFresh: "store/list/right-after-put",
-		plantForgetPuts:      "durability/fault/every-read-short",
+	found := map[string][]string{
+		plantIgnoreIfAbsent:  {"store/if-absent/race-of-16-has-one-winner"},
+		plantShortRead:       {"store/get/range-in-the-middle"},
+		plantListMissesFresh: {"store/list/right-after-put"},
+		plantForgetPuts:      {"durability/readback/after-every-owner", "durability/crash/every-point-of-one-writer", "durability/fault/every-read-short"},
+		plantForgetLater:     {"durability/readback/after-every-owner", "durability/crash/every-point-of-one-writer"},
 	}
 	for _, plant := range confPlants() {
-		t.Run(plant, func(t *testing.T) {
-			name, dir := found[plant], t.TempDir()
-			code, out, errs := forstRun(t, "conformance", "--plant", plant, "--run", "^"+name+"$", fileURL(dir))
-			if code != exitFailed || !strings.Contains(out, "FAILED "+name+"\n    ") || !strings.Contains(out, "DOES NOT CONFORM (0 of 1 cases passed") ||
-				!strings.Contains(errs, "1 of 1 cases failed on "+fileURL(dir)+": "+name) {
-				t.Errorf("exit status %d\n%s%s", code, out, errs)
-			}
-			wantEmpty(t, dir)
-			var res conformanceResult
-			code, out, _ = forstRun(t, "conformance", "--json", "--plant", plant, "--run", "^"+name+"$", fileURL(dir))
-			if err := json.Unmarshal([]byte(out), &res); code != exitFailed || err != nil || res.OK || res.Failed != 1 || len(res.Cases) != 1 || len(res.Cases[0].Failures) == 0 {
-				t.Errorf("exit status %d, %v: %s", code, err, out)
-			}
-		})
+		if len(found[plant]) == 0 {
+			t.Errorf("no case is named for %s", plant)
+		}
+		for _, name := range found[plant] {
+			t.Run(plant+"/"+name, func(t *testing.T) {
+				wantFound(t, plant, name)
+			})
+		}
+	}
+}
+
+// wantFound demands that the case finds the planted fault, in both kinds of report.
+func wantFound(t *testing.T, plant, name string) {
+	dir := t.TempDir()
+	code, out, errs := forstRun(t, "conformance", "--plant", plant, "--run", "^"+name+"$", fileURL(dir))
+	if code != exitFailed || !strings.Contains(out, "FAILED "+name+"\n    ") || !strings.Contains(out, "DOES NOT CONFORM (0 of 1 cases passed") ||
+		!strings.Contains(errs, "1 of 1 cases failed on "+fileURL(dir)+": "+name) {
+		t.Errorf("exit status %d\n%s%s", code, out, errs)
+	}
+	wantEmpty(t, dir)
+	var res conformanceResult
+	code, out, _ = forstRun(t, "conformance", "--json", "--plant", plant, "--run", "^"+name+"$", fileURL(dir))
+	if err := json.Unmarshal([]byte(out), &res); code != exitFailed || err != nil || res.OK || res.Failed != 1 || len(res.Cases) != 1 || len(res.Cases[0].Failures) == 0 {
+		t.Errorf("exit status %d, %v: %s", code, err, out)
 	}
 }
 

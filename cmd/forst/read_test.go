@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/forst-go/forst/forstfs"
+	"github.com/forst-go/forst/forstfs/fault"
 )
 
 // fill puts a few files into a volume and leaves it open for writing, so that the reading commands work beside a writer.
@@ -134,6 +138,49 @@ func TestCreateDrop(t *testing.T) {
 	}
 	if code, _, errs := forstRun(t, "create", url); code != exitFailed {
 		t.Errorf("the prefix of a dropped volume was used again: %d %s", code, errs)
+	}
+}
+
+// TestDropFinishes: a drop that was cut off is finished by the next one, which says so; with nothing left to do the volume is simply dropped.
+func TestDropFinishes(t *testing.T) {
+	dir := makeVolume(t)
+	url := fileURL(dir)
+	if err := fill(t, url).Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	s, err := openStore(ctx, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := fault.New(s, nil)
+	v, err := forstfs.Open(ctx, f, &forstfs.Options{RetryBudget: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Add(fault.Rule{Ops: []fault.Op{fault.Delete}, Do: fault.Fail(nil)})
+	if err := v.Drop(ctx); err == nil {
+		t.Error("Drop without any deletion says nil")
+	}
+	_ = v.Close()
+	if left := tree(t, dir, false); !strings.Contains(left, "data/") {
+		t.Fatalf("the interrupted drop has deleted everything:\n%s", left)
+	}
+	if out := must(t, "drop", "--yes", url); out != "finished the drop of "+url+"\n" {
+		t.Errorf("drop after an interrupted one: %q", out)
+	}
+	keys := storeKeys(t, url)
+	for _, k := range keys {
+		if strings.HasPrefix(k, "data/") {
+			t.Errorf("%s is left", k)
+		}
+	}
+	if code, out, errs := forstRun(t, "drop", "--yes", url); code != exitFailed || out != "" || !strings.Contains(errs, "was dropped") {
+		t.Errorf("one more drop: exit status %d, %q, %s", code, out, errs)
+	}
+	if again := storeKeys(t, url); !slices.Equal(again, keys) {
+		t.Errorf("one more drop changes %q to %q", keys, again)
 	}
 }
 

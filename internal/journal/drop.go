@@ -43,7 +43,7 @@ func (j *Journal) Drop(ctx context.Context) error {
 		}
 		j.tomb = &k
 	}
-	if err := deleteDropped(ctx, j.store, &c); err != nil {
+	if err := deleteDropped(ctx, j.store, &c, j.o.width(j.store)); err != nil {
 		return err
 	}
 	j.o.emit(Event{Kind: EventDropped, Epoch: j.epoch, Seq: c.last.Seq})
@@ -80,7 +80,7 @@ func lastImage(c *cursor, nonce, trimmed, swept uint64) *Image {
 
 // deleteDropped deletes all frames but the fence runs, and all images but those that say that the volume is dropped: the
 // dropper and a FinishDrop beside it may have written one each.
-func deleteDropped(ctx context.Context, store driver.Store, c *cursor) error {
+func deleteDropped(ctx context.Context, store driver.Store, c *cursor, width int) error {
 	images, err := listImages(ctx, store)
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func deleteDropped(ctx context.Context, store driver.Store, c *cursor) error {
 			keys = append(keys, k.key)
 		}
 	}
-	frames, err := strays(ctx, store, c.runs, math.MaxUint64)
+	frames, err := strays(ctx, store, c.runs, math.MaxUint64, width)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func deleteDropped(ctx context.Context, store driver.Store, c *cursor) error {
 }
 
 // FinishDrop does steps 2 and 3 of Drop for a volume that its dropper left behind: one for which Open says ErrDropped. It is
-// safe beside the dropper itself and may be repeated. It refuses a volume that is not dropped.
+// safe beside the dropper itself and may be repeated. It refuses a volume that is not dropped: ErrNotDropped.
 func FinishDrop(ctx context.Context, store driver.Store, o *Options) error {
 	opts := o.withDefaults()
 	ctx = driver.WithComponent(ctx, driver.CompGC)
@@ -116,7 +116,7 @@ func FinishDrop(ctx context.Context, store driver.Store, o *Options) error {
 			return err
 		}
 		if !r.dropped {
-			return errors.New("the volume is not dropped")
+			return ErrNotDropped
 		}
 		if err := op.lastLook(ctx, r.base); err != nil {
 			return err
@@ -128,7 +128,7 @@ func FinishDrop(ctx context.Context, store driver.Store, o *Options) error {
 				return fmt.Errorf("write the last image %s: %w", last, errors.Join(err, errTaken(other)))
 			}
 		}
-		return deleteDropped(ctx, store, &r.cursor)
+		return deleteDropped(ctx, store, &r.cursor, op.o.width(store))
 	})
 	if err != nil {
 		return fmt.Errorf("finish the drop: %w", err)

@@ -31,6 +31,9 @@ var (
 	// ErrDropped: the volume was dropped. Its prefix is never used again; use another one.
 	ErrDropped = errors.New("the volume was dropped")
 
+	// ErrNotDropped: FinishDrop was asked to finish the drop of a volume that is in use. Nothing was changed.
+	ErrNotDropped = errors.New("the volume is not dropped")
+
 	// ErrDamaged: an object that must be there is missing, or its bytes are wrong. Nothing was written. Restore the object
 	// from a copy or the volume from a snapshot.
 	ErrDamaged = errors.New("the volume is damaged")

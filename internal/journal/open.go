@@ -79,18 +79,19 @@ func (op *opener) load(ctx context.Context) (*replay, error) {
 	if err := op.checkGap(ctx, r.base, gap, numbers); err != nil {
 		return nil, err
 	}
-	err = fetch(ctx, op.store, r.next, gap, op.width(), func(f *Frame) error {
+	err = fetch(ctx, op.store, r.next, gap, op.o.width(op.store), func(f *Frame) error {
 		_, err := r.take(f)
 		return err
 	})
 	return r, err
 }
 
-func (op *opener) width() int {
-	if op.o.FrameConcurrency > 0 {
-		return op.o.FrameConcurrency
+// width is how many frames are read at once.
+func (o *Options) width(store driver.Store) int {
+	if o.FrameConcurrency > 0 {
+		return o.FrameConcurrency
 	}
-	if n := op.store.Capabilities().Concurrency; n > 0 {
+	if n := store.Capabilities().Concurrency; n > 0 {
 		return min(n, 32)
 	}
 	return 16

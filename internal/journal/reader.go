@@ -181,7 +181,7 @@ func (r *Reader) behind(ctx context.Context) (frames []*Frame, more bool, err er
 		}
 	}
 	frames = append(frames, first)
-	err = fetch(ctx, r.store, r.at.next+1, gap, r.op.width(), func(f *Frame) error {
+	err = fetch(ctx, r.store, r.at.next+1, gap, r.op.o.width(r.store), func(f *Frame) error {
 		frames = append(frames, f)
 		return nil
 	})

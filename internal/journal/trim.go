@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/internal/mutant"
@@ -144,7 +145,7 @@ func (j *Journal) Sweep(ctx context.Context) (int, error) {
 	j.smu.Lock()
 	below, runs := j.trimmed, append([]Run(nil), j.cursor.runs...)
 	j.smu.Unlock()
-	keys, err := strays(ctx, j.store, runs, below)
+	keys, err := strays(ctx, j.store, runs, below, j.o.width(j.store))
 	if err == nil && len(keys) > 0 {
 		if err = j.store.Delete(ctx, keys); err != nil {
 			err = fmt.Errorf("sweep the journal: %w", err)
@@ -159,9 +160,9 @@ func (j *Journal) Sweep(ctx context.Context) (int, error) {
 	return n, err
 }
 
-// strays lists the frames below a number that belong to no fence run and are no fences.
-func strays(ctx context.Context, store driver.Store, runs []Run, below uint64) ([]string, error) {
-	var keys []string
+// strays lists the frames below a number that belong to no fence run and are no fences. It looks into width of them at once.
+func strays(ctx context.Context, store driver.Store, runs []Run, below uint64, width int) ([]string, error) {
+	var found []driver.Info
 	for info, err := range store.List(ctx, JournalPrefix, "") {
 		if err != nil {
 			return nil, fmt.Errorf("list the journal: %w", err)
@@ -176,11 +177,30 @@ func strays(ctx context.Context, store driver.Store, runs []Run, below uint64) (
 		if kept(runs, n) && !mutant.On(mutSweepFences) {
 			continue
 		}
-		fence, err := isFence(ctx, store, info)
-		if err != nil {
-			return nil, err
-		}
-		if !fence || mutant.On(mutSweepFences) {
+		found = append(found, info)
+	}
+	fence := make([]bool, len(found))
+	looks, cancel := context.WithCancelCause(ctx) // the first error ends the others
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, max(width, 1))
+	for i, info := range found {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			var err error
+			if fence[i], err = isFence(looks, store, info); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(looks); err != nil {
+		return nil, err
+	}
+	var keys []string
+	for i, info := range found {
+		if !fence[i] || mutant.On(mutSweepFences) {
 			keys = append(keys, info.Key)
 		}
 	}
