@@ -44,5 +44,12 @@ const (
 	mutGoneNotExist   mutant.ID = "forstfs/source-gone-is-not-exist"  // a lender that is gone looks like a missing file
 	mutSnapInline     mutant.ID = "forstfs/snapshot-inline-forgotten" // bytes in frames are not in the body
 	mutSnapPending    mutant.ID = "forstfs/snapshot-pending-opens"    // what is not committed is listed and opened
+	mutNoFlag         mutant.ID = "forstfs/removal-without-flag"      // a snapshot goes without the flag of its removal
+	mutFlagLate       mutant.ID = "forstfs/flag-after-the-look"       // the flag of a removal is put after the look for holds
+	mutFlagBack       mutant.ID = "forstfs/flag-taken-back"           // a removal that finds a hold takes its flag back, and goes on later without one
+	mutHoldsIgnored   mutant.ID = "forstfs/holds-ignored"             // a snapshot goes although somebody holds it
+	mutNoLook         mutant.ID = "forstfs/cloner-does-not-look"      // a cloner puts its hold and goes on
+	mutNoBodyLook     mutant.ID = "forstfs/cloner-looks-for-no-body"  // ... looks for the flag only
+	mutBodyFirst      mutant.ID = "forstfs/cloner-looks-body-first"   // ... looks for the body, then for the flag
 	mutReaderSize     mutant.ID = "forstfs/reader-size-frozen"        // an open handle of a follower keeps its size
 )
