@@ -25,7 +25,8 @@ func OpenStore(ctx context.Context, url string) (driver.Store, error) {
 }
 
 // Open opens the volume at a URL ("s3://bucket/prefix", "file:///dir") for writing and takes it over; see forstfs.Open. nil options open an existing volume
-// with the defaults.
+// with the defaults. Volumes opened by URL share one cache in memory, one for each cache directory, and budgets of memory and requests
+// (forstfs.Shared), unless o.Shared says otherwise.
 func Open(ctx context.Context, url string, o *forstfs.Options) (*forstfs.FS, error) {
 	store, err := OpenStore(ctx, url)
 	if err != nil {

@@ -6,7 +6,11 @@ import (
 	"github.com/forst-go/forst/forstfs"
 )
 
-// named gives the volume the URL as its name, without parameters and secrets, if it has none, and the way to the volumes that it borrows from.
+// process is what all volumes opened by URL share: one cache and one budget for the process, however many volumes it has.
+var process forstfs.Shared
+
+// named gives the volume the URL as its name, without parameters and secrets, if it has none, the way to the volumes that it borrows from,
+// and the process's caches and budgets.
 func named(o *forstfs.Options, raw string) *forstfs.Options {
 	var d forstfs.Options
 	if o != nil {
@@ -20,6 +24,9 @@ func named(o *forstfs.Options, raw string) *forstfs.Options {
 	}
 	if d.OpenStore == nil {
 		d.OpenStore = lenders(raw)
+	}
+	if d.Shared == nil {
+		d.Shared = &process
 	}
 	return &d
 }

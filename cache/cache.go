@@ -84,6 +84,9 @@ type Object struct {
 	ID     ID
 	Size   int64 // bytes of the whole object
 	Source Source
+
+	// Tail is how many bytes before a miss with the hint Tail are fetched with it; 0 means Options.TailSize.
+	Tail int64
 }
 
 // Hint says how the caller reads.
@@ -94,6 +97,7 @@ const (
 	Random     Hint = iota // blocks that miss are kept; while the cache has room, what follows them is fetched, too
 	Sequential             // neither keeps what misses nor promotes what hits: compactions and long scans
 	Tail                   // as Random, and what precedes the blocks is fetched with them: the first read of an SST
+	Exact                  // as Random, but only what is wanted is fetched, however much room there is
 	numHints
 )
 

@@ -163,10 +163,13 @@ func TestHitsDoNotAllocate(t *testing.T) {
 	obj, p, ctx := s.object(), make([]byte, 100*kib), context.Background()
 	c.Insert(obj.ID, obj.Size, 0, content(1, 0, obj.Size), ReasonWrite)
 	for name, f := range map[string]func(){
-		"ReadAt of 4 KiB":         func() { must(c.ReadAt(ctx, obj, p[:4*kib], 20*kib, Random, ReasonRead)) },
-		"ReadAt over blocks":      func() { must(c.ReadAt(ctx, obj, p, 20*kib, Random, ReasonRead)) },
-		"ReadAt, sequential":      func() { must(c.ReadAt(ctx, obj, p, 20*kib, Sequential, ReasonCompaction)) },
-		"ReadAt, object on stack": func() { o := Object{obj.ID, obj.Size, s}; must(c.ReadAt(ctx, &o, p, 0, Random, ReasonRead)) },
+		"ReadAt of 4 KiB":    func() { must(c.ReadAt(ctx, obj, p[:4*kib], 20*kib, Random, ReasonRead)) },
+		"ReadAt over blocks": func() { must(c.ReadAt(ctx, obj, p, 20*kib, Random, ReasonRead)) },
+		"ReadAt, sequential": func() { must(c.ReadAt(ctx, obj, p, 20*kib, Sequential, ReasonCompaction)) },
+		"ReadAt, object on stack": func() {
+			o := Object{ID: obj.ID, Size: obj.Size, Source: s}
+			must(c.ReadAt(ctx, &o, p, 0, Random, ReasonRead))
+		},
 		"Lookup": func() {
 			if !c.Lookup(obj.ID, p, 1) {
 				panic("a miss")

@@ -9,11 +9,14 @@ import (
 // widen decides what a flight fetches besides the blocks that are wanted: behind a random miss, while the cache has room,
 // up to FetchSize; before the miss of a file's tail up to TailSize. It stops at blocks that are cached or under way.
 // background tells that the flight may outlast its waiters and has taken its share. The caller holds the table's lock.
-func (c *Cache) widen(o *object, want span, h Hint, first, last bool) (get span, background bool) {
+func (c *Cache) widen(o *object, want span, h Hint, tail int64, first, last bool) (get span, background bool) {
 	bs := int64(c.o.BlockSize)
 	get = want
 	if h == Tail && first {
-		for get.lo > 0 && get.hi-get.lo+bs <= c.o.TailSize && c.absent(o, get.lo-bs) {
+		if tail == 0 {
+			tail = c.o.TailSize
+		}
+		for get.lo > 0 && get.hi-get.lo+bs <= tail && c.absent(o, get.lo-bs) {
 			get.lo -= bs
 		}
 		return get, false
@@ -94,6 +97,10 @@ func (c *Cache) Prefetch(ctx context.Context, obj *Object, off, n int64) {
 // as it is. Insert copies data and returns when it is readable; it never blocks on a store. The caller vouches that the
 // bytes are those of the object, and that the object is durable or is being made so.
 func (c *Cache) Insert(id ID, size int64, off int64, data []byte, reason Reason) {
+	c.insert(id, size, off, data, reason, false)
+}
+
+func (c *Cache) insert(id ID, size int64, off int64, data []byte, reason Reason, wait bool) {
 	if c.off() || off < 0 || int64(len(data)) > size-off {
 		return
 	}
@@ -115,7 +122,7 @@ func (c *Cache) Insert(id ID, size int64, off int64, data []byte, reason Reason)
 			return
 		}
 		c.m.store(reason.index(), c.store(o, uint32(off/bs), data[:n]))
-		c.toDisk(o, uint32(off/bs), data[:n])
+		c.toDisk(o, uint32(off/bs), data[:n], wait)
 		off, data = off+int64(n), data[n:]
 	}
 }

@@ -227,12 +227,12 @@ func (f *flight) stream(body io.Reader) error {
 			c.slots.info[slot].refs.Add(1) // ours, until the waiters have their bytes
 			c.m.store(f.reason, sh.publish(f.o, block, slot, int(n)))
 			f.hand(pos, buf)
-			c.toDisk(f.o, block, buf)
+			c.toDisk(f.o, block, buf, false)
 			sh.unpin(slot)
 		} else {
 			c.m.store(f.reason, false)
 			f.hand(pos, buf)
-			c.toDisk(f.o, block, buf)
+			c.toDisk(f.o, block, buf, false)
 			c.scratches.Put(scratch)
 		}
 		pos += n

@@ -294,7 +294,7 @@ func (r *read) plan(ctx context.Context, attempt int) (*waiter, []span, error) {
 			want := span{run.lo - run.lo%bs, min((run.hi+bs-1)/bs*bs, o.size)}
 			get, background := want, false
 			if attempt == 0 {
-				get, background = c.widen(o, want, r.hint, i == 0, i == len(runs)-1)
+				get, background = c.widen(o, want, r.hint, r.obj.Tail, i == 0, i == len(runs)-1)
 			}
 			f := c.newFlight(o, r.obj.Source, get, r.reason, background)
 			f.exact = get == want

@@ -5,6 +5,27 @@ import (
 	"github.com/forst-go/forst/internal/mutant"
 )
 
+// LookupAll is LookupFor in both tiers: it may read from the disk. It serves what no Source can give in ranges, such as
+// frames, which are verified as a whole.
+func (c *Cache) LookupAll(id ID, p []byte, off int64, h Hint, reason Reason) bool {
+	if c.LookupFor(id, p, off, h, reason) {
+		return true
+	}
+	if c.disk == nil || off < 0 {
+		return false
+	}
+	size, ok := c.disk.ObjectSize(disk.ID(id))
+	if !ok || int64(len(p)) > size-off {
+		return false
+	}
+	var t tally
+	if c.copyBlocks(c.find(&id), &id, size, p, off, h, &t) < len(p) {
+		return false
+	}
+	c.m.hit(reason, &t)
+	return true
+}
+
 // copyDisk copies from the block of position off in the disk tier to p, up to the end of either, and returns the number
 // of bytes; 0 means that the block is not there. At the second use within the memory of the ghost queue the block moves
 // up into the memory tier; a sequential read moves nothing.
@@ -55,7 +76,7 @@ func (c *Cache) promote(id *ID, size int64, block uint32, lo int, p []byte) bool
 
 // toDisk offers a block to the disk tier. If its object is being dropped meanwhile, either Drop comes after the offer and
 // takes it back, or the offer comes after Drop's mark, which is seen here.
-func (c *Cache) toDisk(o *object, block uint32, data []byte) {
+func (c *Cache) toDisk(o *object, block uint32, data []byte, wait bool) {
 	if mutant.On("cache/disk-offer-unchecked") {
 		c.disk.Put(disk.ID(o.id), o.size, block, data)
 		return
@@ -63,7 +84,11 @@ func (c *Cache) toDisk(o *object, block uint32, data []byte) {
 	if c.disk == nil || o.dropped.Load() || c.disk.Has(disk.ID(o.id), block) {
 		return
 	}
-	c.disk.Put(disk.ID(o.id), o.size, block, data)
+	if wait {
+		c.disk.PutWait(disk.ID(o.id), o.size, block, data)
+	} else {
+		c.disk.Put(disk.ID(o.id), o.size, block, data)
+	}
 	if o.dropped.Load() {
 		c.disk.Drop(disk.ID(o.id))
 	}

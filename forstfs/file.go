@@ -18,9 +18,11 @@ type File struct {
 	name    string
 	ctx     context.Context // the opener's values; not its end
 	writing bool
-	dir     bool
-	access  atomic.Uint32
-	closed  atomic.Bool
+	// compaction reads in order what no scan has announced.
+	compaction bool
+	dir        bool
+	access     atomic.Uint32
+	closed     atomic.Bool
 
 	posMu sync.Mutex
 	pos   int64 // of Read

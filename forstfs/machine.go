@@ -36,6 +36,7 @@ func (m *machine) replace(st *namespace.State) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.acked = st
+	m.v.liveBytes.Store(st.Stats().Bytes)
 	v := m.v
 	v.lend(st.Owners())
 	if !v.readOnly {
@@ -98,6 +99,7 @@ func (m *machine) Apply(f *journal.Frame) error {
 	if err != nil {
 		return fmt.Errorf("frame %d: %w", f.Seq, err)
 	}
+	v.liveBytes.Store(m.acked.Stats().Bytes)
 	v.gc.released(m.acked.TakeReleased())
 	v.packer.poke()
 	return nil

@@ -14,8 +14,9 @@ import (
 
 // counts are the volume's own counters.
 type counts struct {
-	deleted atomic.Int64
-	meter   *meter.Store
+	deleted    atomic.Int64
+	foreground atomic.Int64
+	meter      *meter.Store
 }
 
 // watch counts the requests that reach the store.
@@ -28,10 +29,11 @@ func (c *counts) watch(s driver.Store) driver.Store {
 type Metrics struct {
 	Store          meter.Snapshot  // requests, bytes and errors by operation and by component
 	Journal        journal.Metrics // frames, images; zero on a read-only volume
-	Cache          cache.Metrics
+	Cache          cache.Metrics   // of the cache, with all volumes that share it
 	Namespace      namespace.Stats // as issued, acknowledged or not
 	UploadMemory   int64           // bytes of bulk files that are not in the store yet
 	AheadMemory    int64           // bytes read ahead
+	ForegroundGETs int64           // GETs for which a read of a file waited, those of its read-ahead included; a LocalOnly volume has none
 	PendingDeletes int             // unreachable objects that are still in the store
 	Deleted        int64           // objects deleted
 }
@@ -41,6 +43,7 @@ func (v *FS) Metrics() Metrics {
 	m := Metrics{
 		Store: v.counts.meter.Snapshot(), Cache: v.cache.Metrics(), UploadMemory: v.budget.inUse(), AheadMemory: v.aheadBudget.inUse(),
 		PendingDeletes: v.gc.pending(), Deleted: v.counts.deleted.Load(),
+		ForegroundGETs: v.counts.foreground.Load(),
 	}
 	if !v.readOnly {
 		m.Journal = v.journal.Metrics()
@@ -59,6 +62,7 @@ func (m Metrics) String() string {
 	fmt.Fprintf(&b, "cache:     %v\n", m.Cache)
 	fmt.Fprintf(&b, "namespace: %+v\n", m.Namespace)
 	fmt.Fprintf(&b, "memory:    %d bytes to upload, %d read ahead\n", m.UploadMemory, m.AheadMemory)
+	fmt.Fprintf(&b, "reads:     %d GETs in the foreground\n", m.ForegroundGETs)
 	fmt.Fprintf(&b, "deleted:   %d objects, %d pending\n", m.Deleted, m.PendingDeletes)
 	return b.String()
 }

@@ -128,6 +128,7 @@ func (v *FS) handle(ctx context.Context, n *node, p string, a Access, writing bo
 	f := &File{v: v, n: n, name: p, ctx: context.WithoutCancel(ctx), writing: writing}
 	f.ahead.f = f
 	f.access.Store(uint32(a))
+	f.compaction = a == AccessSequential && n.bulk && !n.hinted.Swap(false)
 	return f
 }
 

@@ -14,6 +14,7 @@ type node struct {
 	ino      namespace.Inode
 	bulk     bool
 	category string
+	hinted   atomic.Bool // a Prefetch has come since the file was last opened for reading in order
 
 	// Guarded by FS.mu.
 	refs    int

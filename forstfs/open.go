@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/forst-go/forst/cache"
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/internal/journal"
 	"github.com/forst-go/forst/internal/mutant"
@@ -15,7 +14,6 @@ import (
 )
 
 const (
-	aheadMemory = 64 << 20 // bytes read ahead by all handles of a volume
 	spillMemory = 16 << 20 // bytes of files that are no bulk files, on their way to data objects while the files are written
 	warmSmall   = 32 << 20 // bytes of small files that an Open brings into the cache
 	maxObject   = 1 << 31  // the size of an object has 32 bits in the format
@@ -44,10 +42,7 @@ func open(ctx context.Context, store driver.Store, o *Options, readOnly bool) (*
 			return v, nil
 		}
 		v.end()
-		err = errors.Join(err, v.closeLenders())
-		if v.ownCache {
-			err = errors.Join(err, v.cache.Close())
-		}
+		err = errors.Join(err, v.freeCache(), v.closeLenders())
 	}
 	return nil, errors.Join(fmt.Errorf("open volume %s: %w%s", o.named(store), err, remedy(err)), store.Close())
 }
@@ -101,9 +96,16 @@ func newFS(store driver.Store, o *Options, readOnly bool) (*FS, error) {
 		v.objectMost = min(m, maxObject)
 	}
 	v.objectSize = min(v.objectSize, v.objectMost)
+	if v.shared = v.o.Shared; v.shared == nil {
+		v.shared = &Shared{}
+	}
+	v.shared.init(v.o.Shared == nil)
 	v.budget = newBudget(int64(v.o.MaxInflight) * v.objectSize)
+	v.budget.least, v.budget.pool = 2*v.objectSize, v.shared.pool
 	v.spillBudget = newBudget(max(spillMemory, int64(v.o.FrameLimit)))
 	v.aheadBudget = newBudget(aheadMemory)
+	v.aheadBudget.pool = v.shared.ahead
+	v.frames = newFrames(v.o)
 	v.buffers = buffers{free: map[int][][]byte{}, max: v.budget.max + min(v.budget.max/4, poolSlack)}
 	v.uploads = make(chan struct{}, max(v.caps.Concurrency, 4))
 	v.bg, v.cancel = context.WithCancel(context.Background())
@@ -112,12 +114,8 @@ func newFS(store driver.Store, o *Options, readOnly bool) (*FS, error) {
 	v.gc = &collector{v: v, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 	v.packer = &packer{v: v, wake: make(chan struct{}, 1), busy: make(chan struct{}, 1)}
 	v.packer.ctx, v.packer.stop = context.WithCancel(v.bg)
-	if v.cache = v.o.Cache; v.cache == nil {
-		c, err := cache.New(&cache.Options{Memory: v.o.CacheBytes})
-		if err != nil {
-			return nil, err
-		}
-		v.cache, v.ownCache = c, true
+	if err := v.shared.join(v); err != nil {
+		return nil, err
 	}
 	return v, nil
 }
@@ -135,7 +133,7 @@ func (v *FS) start(ctx context.Context) error {
 			return v.explain(ctx, err)
 		}
 		v.reader, v.id = r, r.Volume()
-		return nil
+		return v.keepLocal(ctx)
 	}
 	v.live = nil
 	if v.o.Create == CreateNew {
@@ -162,7 +160,7 @@ func (v *FS) start(ctx context.Context) error {
 	v.wg.Go(v.packer.run)
 	v.wg.Go(v.afterTakeover)
 	v.packer.poke()
-	return nil
+	return v.keepLocal(ctx)
 }
 
 // create0 makes a new volume: on a store that keeps the contract, under a prefix that holds nothing at all.

@@ -39,6 +39,21 @@ type Placement uint8
 // PlaceDurable keeps every file in the volume; locks are held in process.
 const PlaceDurable Placement = 0
 
+// CacheMode says what the cache of a volume is for.
+type CacheMode uint8
+
+const (
+	// CacheNormal caches what is read and written, as far as there is room.
+	CacheNormal CacheMode = iota
+	// CacheLocalOnly keeps all of the volume on the local disk of CacheDir: Open fetches what is missing before it returns, nothing of the volume is
+	// evicted, and no read waits for the store; Metrics.ForegroundGETs proves it. What does not fit is refused: Open and writes of bulk files
+	// fail with ErrCacheFull. Only a failing or full disk makes reads go to the store; then what is missing is fetched again
+	// as soon as the disk allows.
+	CacheLocalOnly
+	// CacheOff keeps nothing but what a single read needs.
+	CacheOff
+)
+
 // Options change how a volume is opened. The zero value and nil are ready to use.
 type Options struct {
 	// Name is what messages call the volume: its URL without secrets. Default: the store's name.
@@ -52,10 +67,23 @@ type Options struct {
 	DirSync   DirSyncMode
 	Placement Placement
 
-	// CacheBytes is the size of the memory cache of this volume, in bytes; 0 means 128 MiB, negative means off.
+	// CacheMode says what the cache is for: see the modes. docs/cache.md tells how to choose.
+	CacheMode CacheMode
+	// CacheDir is a local directory for the cache's tier on disk, for caches alone; it is made if need be, and warm after a restart.
+	// Volumes of one Shared that name the same directory have one cache with one budget; those of another process get
+	// ErrCacheBusy. Empty: no tier on disk.
+	CacheDir string
+	// CacheDiskBytes is the most that the cache takes on the disk, and CacheReserve what it leaves free there: the smaller limit wins. 0 means 10 GiB and
+	// 1 GiB; a negative reserve means none.
+	CacheDiskBytes int64
+	CacheReserve   int64
+	// CacheBytes is the size of the memory cache, in bytes; 0 means 128 MiB, negative means off. Without CacheDir, a volume with a CacheBytes of its own
+	// has a cache of its own.
 	CacheBytes int64
-	// Cache is shared with other volumes of the process; it replaces CacheBytes and is not closed with the volume.
+	// Cache is shared with other volumes of the process; it replaces the settings above but CacheMode and is not closed with the volume.
 	Cache *cache.Cache
+	// Shared is what this volume shares with others of the process: one cache and one budget of memory and requests. nil: it shares nothing.
+	Shared *Shared
 
 	// ObjectSize is the size of a data object in bytes; 0 means what the store prefers. Bigger files get bigger objects.
 	ObjectSize int64
@@ -93,7 +121,6 @@ func (o *Options) EnsureDefaults() *Options {
 	if o != nil {
 		d = *o
 	}
-	def(&d.CacheBytes, 128<<20)
 	def(&d.MaxInflight, 8)
 	def(&d.FrameLimit, 4<<20)
 	def(&d.FlushDelay, time.Second)
@@ -125,6 +152,14 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("Options.Create: unknown mode %d", o.Create)
 	case o.DirSync > Ordered:
 		return fmt.Errorf("Options.DirSync: unknown mode %d", o.DirSync)
+	case o.CacheMode > CacheOff:
+		return fmt.Errorf("Options.CacheMode: unknown mode %d", o.CacheMode)
+	case o.CacheMode == CacheLocalOnly && o.CacheDir == "" && o.Cache == nil:
+		return fmt.Errorf("Options.CacheMode LocalOnly keeps the volume on a local disk: set CacheDir")
+	case o.CacheDir != "" && o.CacheBytes < 0:
+		return fmt.Errorf("Options.CacheBytes: a cache on disk needs some memory, too: leave it 0 or give it a positive number")
+	case o.CacheDiskBytes < 0:
+		return fmt.Errorf("Options.CacheDiskBytes: %d bytes; give a positive number, or 0 for 10 GiB", o.CacheDiskBytes)
 	case o.Placement != PlaceDurable:
 		return fmt.Errorf("Options.Placement: unknown placement %d", o.Placement)
 	case o.ObjectSize < 0 || o.ObjectSize > 0 && o.ObjectSize < 4096:
@@ -164,6 +199,11 @@ type EventListener struct {
 	Image func(number uint64, bytes int64)
 	// Deleted is called after unreachable objects were deleted.
 	Deleted func(objects int)
+	// CacheDisk is called when the disk of the cache directory is bypassed because of errors, err being the last one, and when it is
+	// used again (nil). Reads go to the store meanwhile.
+	CacheDisk func(dir string, err error)
+	// CacheShrunk is called when the cache has given space back to a full disk: so many bytes of files, and as many are left.
+	CacheShrunk func(dir string, given, left int64)
 	// Retrying is called when a request to the store failed and is tried again.
 	Retrying func(what string, attempt int, err error)
 }

@@ -217,7 +217,7 @@ func (v *FS) packSome(ctx context.Context, moves []namespace.Repack, size int64)
 func (v *FS) readFrameFor(ctx context.Context, qs []piece) error {
 	var f *journal.Frame
 	for _, q := range qs {
-		if v.cache.LookupFor(v.cacheID(q.c), q.p, q.off, cache.Sequential, cache.ReasonOther) {
+		if v.frames.read(q) || v.cache.LookupAll(v.cacheID(q.c), q.p, q.off, cache.Sequential, cache.ReasonOther) {
 			continue
 		}
 		if f == nil {

@@ -73,6 +73,7 @@ func (f *File) Prefetch(off, n int64) error {
 	if err := f.readable(off); err != nil {
 		return pathErr("prefetch", f.name, err)
 	}
+	f.n.hinted.Store(true)
 	f.v.prefetch(f.v.content(f.n), off, n)
 	return nil
 }
@@ -89,7 +90,9 @@ func (v *FS) prefetch(w *view, off, n int64) {
 		}
 		lo := max(off, w.offs[i]) - w.offs[i]
 		hi := min(end, w.offs[i]+e.Len) - w.offs[i]
-		v.cache.Prefetch(driver.WithComponent(v.bg, driver.CompReadahead), v.object(e.Container), e.Off+lo, hi-lo)
+		o := v.object(e.Container)
+		o.Source = source{v, e.Container, false}
+		v.cache.Prefetch(driver.WithComponent(v.bg, driver.CompReadahead), o, e.Off+lo, hi-lo)
 	}
 }
 
@@ -98,13 +101,40 @@ type how struct {
 	hint   cache.Hint
 	reason cache.Reason
 	comp   driver.Component
+	tail   int64 // with the hint Tail: bytes that are fetched in front
 }
 
-func (a Access) how() how {
-	if a == AccessSequential {
-		return how{cache.Sequential, cache.ReasonScan, driver.CompReadahead}
+// how tells the manner of the handle's reads. A scan has asked for a Prefetch of the table before it turns to reading it in order; a compaction reads in
+// order from the start.
+func (f *File) how(sequential bool) how {
+	if !sequential {
+		return how{hint: cache.Random, reason: cache.ReasonRead, comp: driver.CompRead}
 	}
-	return how{cache.Random, cache.ReasonRead, driver.CompRead}
+	if f.compaction {
+		return how{hint: cache.Sequential, reason: cache.ReasonCompaction, comp: driver.CompReadahead}
+	}
+	return how{hint: cache.Sequential, reason: cache.ReasonScan, comp: driver.CompReadahead}
+}
+
+const (
+	footer       = 4 << 10   // a read of at most this that ends with the file looks for a table's footer
+	tailMin      = 256 << 10 // what is fetched with it: footer, index and filter
+	tailMost     = 2 << 20
+	tailFraction = 32 // the part of a file that its index and filter take at most
+)
+
+// first reads the end of a table: what lies in front of it is fetched with it, because index and filter are wanted next.
+func (v *FS) first(n *node, p []byte, off int64, h how) how {
+	w := v.content(n)
+	if !n.bulk || w.size == 0 || len(p) > footer || off+int64(len(p)) != w.size || h.hint != cache.Random {
+		return h
+	}
+	h.hint, h.tail = cache.Tail, min(max(w.size/tailFraction, tailMin), tailMost)
+	if last := w.offs[len(w.offs)-1]; w.size-last < h.tail { // the last object is short: another one holds the rest
+		lo := max(0, w.size-h.tail)
+		v.prefetch(w, lo, last-lo)
+	}
+	return h
 }
 
 // readNode fills p from a file's content at off; short only at the end of the file, with io.EOF.
@@ -222,12 +252,14 @@ func (v *FS) readView(ctx context.Context, w *view, p []byte, off int64, h how) 
 }
 
 // parallel calls fn for each item, some at once, and returns the first error.
-func parallel[T any](items []T, fn func(T) error) error {
+func parallel[T any](items []T, fn func(T) error) error { return parallelN(items, parallelReads, fn) }
+
+func parallelN[T any](items []T, most int, fn func(T) error) error {
 	if len(items) == 1 {
 		return fn(items[0])
 	}
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, parallelReads)
+	slots := make(chan struct{}, most)
 	errs := make([]error, len(items))
 	for i, it := range items {
 		slots <- struct{}{}
@@ -252,7 +284,12 @@ func (v *FS) readPiece(ctx context.Context, q piece, h how) error {
 	if v.cache.LookupFor(v.cacheID(q.c), q.p, q.off, h.hint, h.reason) {
 		return nil // a hit allocates nothing
 	}
-	n, err := v.cache.ReadAt(driver.WithComponent(ctx, h.comp), v.object(q.c), q.p, q.off, h.hint, h.reason)
+	o := v.object(q.c)
+	o.Tail = h.tail
+	if h.hint == cache.Random && v.liveBytes.Load() > v.cache.Capacity() {
+		h.hint = cache.Exact // what is fetched beside would push out what was
+	}
+	n, err := v.cache.ReadAt(driver.WithComponent(ctx, h.comp), o, q.p, q.off, h.hint, h.reason)
 	if err == nil && n < len(q.p) {
 		err = io.ErrUnexpectedEOF
 	}
@@ -267,11 +304,12 @@ func (v *FS) readInline(ctx context.Context, q piece, h how) error {
 	if q.c.Owner != 0 {
 		return fmt.Errorf("%w: frame %d of another volume is referred to; a clone borrows objects and bodies of snapshots only", ErrDamaged, q.c.Num)
 	}
-	if v.cache.LookupFor(v.cacheID(q.c), q.p, q.off, h.hint, h.reason) {
+	if v.frames.read(q) || v.cache.LookupAll(v.cacheID(q.c), q.p, q.off, h.hint, h.reason) {
 		return nil
 	}
 	f := v.lastFrame.Load()
 	if f == nil || frameContainer(f) != q.c {
+		v.counts.foreground.Add(1)
 		var err error
 		if f, err = v.readFrame(driver.WithComponent(ctx, h.comp), frameRef(q.c)); err != nil {
 			return staleErr(err)
@@ -299,6 +337,9 @@ func fromFrame(f *journal.Frame, q piece) error {
 
 // keepFrame puts a frame's inline bytes into the cache.
 func (v *FS) keepFrame(f *journal.Frame) {
+	if v.frames.keep(frameContainer(f), f) {
+		return
+	}
 	off := f.InlineOffset()
 	v.cache.Insert(v.cacheID(frameContainer(f)), off+int64(len(f.Inline)), 0, append(make([]byte, off, off+int64(len(f.Inline))), f.Inline...), cache.ReasonWrite)
 }
@@ -309,20 +350,54 @@ func (v *FS) cacheInsert(c namespace.Container, data []byte) {
 
 // object describes a data object to the cache.
 func (v *FS) object(c namespace.Container) *cache.Object {
-	return &cache.Object{ID: v.cacheID(c), Size: int64(c.CRC), Source: source{v, c}}
+	return &cache.Object{ID: v.cacheID(c), Size: int64(c.CRC), Source: source{v, c, true}}
 }
 
+// source reads a data object for the cache. A fetch may outlast the read that began it, but not the volume.
 type source struct {
-	v *FS
-	c namespace.Container
+	v          *FS
+	c          namespace.Container
+	foreground bool // a read waits for it
 }
 
 func (s source) Fetch(ctx context.Context, off, n int64) (io.ReadCloser, error) {
-	var r io.ReadCloser
+	done, ok := s.v.begin()
+	if !ok {
+		return nil, ErrClosed
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	b := &body{done: done, cancel: cancel, stop: context.AfterFunc(s.v.bg, cancel)}
+	if s.foreground {
+		s.v.counts.foreground.Add(1)
+	}
 	key := objectKey(s.c)
 	err := s.v.get(ctx, s.c, func(store driver.Store) (err error) {
-		r, err = store.Get(ctx, key, off, n)
+		b.ReadCloser, err = store.Get(ctx, key, off, n)
 		return err
 	})
-	return r, err
+	if err != nil {
+		b.end()
+		return nil, err
+	}
+	return b, nil
+}
+
+// body is an answer that Close of the volume cuts off and waits for.
+type body struct {
+	io.ReadCloser
+	done   func()
+	cancel context.CancelFunc
+	stop   func() bool
+}
+
+func (b *body) Close() error {
+	err := b.ReadCloser.Close()
+	b.end()
+	return err
+}
+
+func (b *body) end() {
+	b.stop()
+	b.cancel()
+	b.done()
 }

@@ -38,7 +38,7 @@ type chunk struct {
 func (r *readahead) readAt(p []byte, off int64) (int, error) {
 	a := Access(r.f.access.Load())
 	if a == AccessRandom {
-		return r.f.v.readNode(r.f.ctx, r.f.n, p, off, a.how())
+		return r.direct(p, off)
 	}
 	r.mu.Lock()
 	if off == r.next {
@@ -51,9 +51,16 @@ func (r *readahead) readAt(p []byte, off int64) (int, error) {
 	on := a == AccessSequential && (off == 0 || r.streak > 0 || len(r.chunks) > 0) || r.streak >= aheadAfter
 	r.mu.Unlock()
 	if !on {
-		return r.f.v.readNode(r.f.ctx, r.f.n, p, off, a.how())
+		return r.direct(p, off)
 	}
 	return r.readAhead(p, off)
+}
+
+// direct reads what is asked for, through the cache.
+func (r *readahead) direct(p []byte, off int64) (int, error) {
+	f := r.f
+	h := f.how(Access(f.access.Load()) == AccessSequential)
+	return f.v.readNode(f.ctx, f.n, p, off, f.v.first(f.n, p, off, h))
 }
 
 // readSeq is a read at the handle's own position: sequential by nature.
@@ -99,7 +106,7 @@ func (r *readahead) readAhead(p []byte, off int64) (int, error) {
 	for got < len(p) {
 		c := r.chunkAt(off+int64(got), v.content(n))
 		if c == nil { // nothing ahead: the end of what the namespace holds, or no memory to spare
-			k, err := v.readNode(r.f.ctx, n, p[got:], off+int64(got), AccessSequential.how())
+			k, err := v.readNode(r.f.ctx, n, p[got:], off+int64(got), r.f.how(true))
 			return got + k, err
 		}
 		select {
@@ -108,7 +115,7 @@ func (r *readahead) readAhead(p []byte, off int64) (int, error) {
 			return got, context.Cause(r.f.ctx)
 		}
 		if c.err != nil {
-			k, err := v.readNode(r.f.ctx, n, p[got:], off+int64(got), AccessSequential.how())
+			k, err := v.readNode(r.f.ctx, n, p[got:], off+int64(got), r.f.how(true))
 			return got + k, err
 		}
 		got += copy(p[got:], c.data[off+int64(got)-c.off:])
@@ -159,7 +166,7 @@ func (r *readahead) fetch(off, k int64, w *view) {
 	ctx, v := r.ctx, r.f.v
 	if !v.spawn(func() {
 		defer close(c.ready)
-		c.err = v.readView(ctx, w, c.data, off, AccessSequential.how())
+		c.err = v.readView(ctx, w, c.data, off, r.f.how(true))
 	}) {
 		c.err = ErrClosed
 		close(c.ready)

@@ -12,13 +12,19 @@ import (
 	"github.com/forst-go/forst/internal/namespace"
 )
 
-// budget bounds the memory of bulk bytes that are not in the store yet, over all files of a volume.
+// budget bounds the memory of bulk bytes that are not in the store yet, over all files of a volume. With a pool, what goes beyond least is taken
+// from there, too, if it is there: a volume always gets on with what is its own, so that volumes never wait for each other.
 type budget struct {
 	mu   sync.Mutex
 	cond sync.Cond
 	used int64
 	max  int64
 	fail bool
+
+	pool  *budget
+	least int64
+	lent  int64 // by the pool
+
 	// releases counts what was given back, so that nobody who waits misses one.
 	releases uint64
 }
@@ -42,6 +48,14 @@ func (b *budget) tryAt(n int64) (at uint64, ok bool) {
 	if b.used > 0 && b.used+n > b.max && !b.fail {
 		return b.releases, false
 	}
+	if more := b.used + n - b.least - b.lent; b.pool != nil && more > 0 {
+		switch {
+		case b.pool.try(more):
+			b.lent += more
+		case b.used > 0 && !b.fail:
+			return b.releases, false
+		}
+	}
 	b.used += n
 	return b.releases, true
 }
@@ -63,6 +77,10 @@ func (b *budget) release(n int64) {
 	b.mu.Lock()
 	b.used -= n
 	b.releases++
+	if back := b.lent - max(b.used-b.least, 0); back > 0 {
+		b.lent -= back
+		b.pool.release(back)
+	}
 	b.mu.Unlock()
 	b.cond.Broadcast()
 }
@@ -215,7 +233,9 @@ func (v *FS) putObject(ctx context.Context, key string, data []byte) error {
 		if err := v.Err(); err != nil {
 			return err // a dead volume gets no object any more
 		}
+		v.shared.uploads <- struct{}{}
 		err := v.store.Put(ctx, key, data, driver.PutOptions{})
+		<-v.shared.uploads
 		if err != nil && v.closed.Load() {
 			return ErrClosed // it was Close that ended the request
 		}

@@ -23,13 +23,17 @@ type FS struct {
 	objectSize int64 // of the data objects of a file that is not very large
 	objectMost int64 // of any data object
 
-	journal  *journal.Journal // nil on a read-only volume
-	reader   *journal.Reader  // nil on a writable one
-	machine  *machine
-	gc       *collector
-	packer   *packer
-	cache    *cache.Cache
-	ownCache bool
+	journal *journal.Journal // nil on a read-only volume
+	reader  *journal.Reader  // nil on a writable one
+	machine *machine
+	gc      *collector
+	packer  *packer
+	cache   *cache.Cache
+	// freeCache gives the cache back: the last volume that shares it closes it.
+	freeCache func() error
+	shared    *Shared
+	local     atomic.Bool  // LocalOnly, and all is there
+	liveBytes atomic.Int64 // of all files, as acknowledged
 
 	budget      *budget // bulk bytes in memory
 	spillBudget *budget // of other files, bytes that are too many for a frame
@@ -39,6 +43,7 @@ type FS struct {
 	counter     atomic.Uint64 // of data objects
 	lastFrame   atomic.Pointer[journal.Frame]
 	lenders     atomic.Pointer[[]*lender]
+	frames      *frames
 	counts      counts
 
 	mu       sync.Mutex // the namespace lock: no request is made while it is held. machine.mu, mu, node.mu: in this order
@@ -143,7 +148,11 @@ func (v *FS) Refresh(ctx context.Context) (changed bool, err error) {
 	if !v.readOnly {
 		return false, nil
 	}
-	return v.reader.Refresh(driver.WithComponent(ctx, driver.CompOpen))
+	changed, err = v.reader.Refresh(driver.WithComponent(ctx, driver.CompOpen))
+	if err == nil && changed && v.local.Load() {
+		err = v.fillLocal(ctx)
+	}
+	return changed, err
 }
 
 // Close makes everything that is in the order durable, ends what runs in the background, and closes the store. Bytes of files that are still
@@ -183,10 +192,7 @@ func (v *FS) Close() error {
 		v.packer.unlock()
 	}
 	v.end()
-	if v.ownCache {
-		errs = append(errs, v.cache.Close())
-	}
-	errs = append(errs, v.closeLenders(), v.store.Close())
+	errs = append(errs, v.freeCache(), v.closeLenders(), v.store.Close())
 	return errors.Join(errs...)
 }
 
@@ -208,10 +214,23 @@ func (v *FS) end() {
 	v.ending = true
 	v.spawnMu.Unlock()
 	v.cancel()
+	v.aheadBudget.open()
 	v.budget.open()
 	v.spillBudget.open()
-	v.aheadBudget.open()
 	v.wg.Wait()
+	v.budget.detach()
+	v.aheadBudget.detach()
+}
+
+// begin is spawn for work that somebody else's goroutine does: Close waits until done has been called.
+func (v *FS) begin() (done func(), ok bool) {
+	v.spawnMu.Lock()
+	defer v.spawnMu.Unlock()
+	if v.ending {
+		return nil, false
+	}
+	v.wg.Add(1)
+	return v.wg.Done, true
 }
 
 func (v *FS) listen() EventListener {
@@ -230,6 +249,12 @@ func (v *FS) listen() EventListener {
 	}
 	if l.Deleted == nil {
 		l.Deleted = func(int) {}
+	}
+	if l.CacheDisk == nil {
+		l.CacheDisk = func(string, error) {}
+	}
+	if l.CacheShrunk == nil {
+		l.CacheShrunk = func(string, int64, int64) {}
 	}
 	if l.Retrying == nil {
 		l.Retrying = func(string, int, error) {}

@@ -21,6 +21,11 @@ func (f *File) Write(p []byte) (int, error) {
 	if err := f.v.Err(); err != nil {
 		return 0, pathErr("write", f.name, err)
 	}
+	if f.n.bulk {
+		if err := f.v.admit(len(p)); err != nil {
+			return 0, pathErr("write", f.name, err)
+		}
+	}
 	done := 0
 	for done < len(p) {
 		k, err := f.v.append(f.n, p[done:])

@@ -33,16 +33,21 @@ func (h *health) failed(err error) {
 		return
 	}
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	if h.closed || h.down.Load() {
+		h.mu.Unlock()
 		return
 	}
 	h.down.Store(true)
 	h.t.m.bypasses.Add(1)
+	h.probes.Add(1) // before Close may wait; the probe begins when the owner has been told
+	h.mu.Unlock()
 	if h.t.o.OnState != nil {
 		h.t.o.OnState(err)
 	}
-	h.probes.Go(h.probe)
+	go func() {
+		defer h.probes.Done()
+		h.probe()
+	}()
 }
 
 func (h *health) probe() {

@@ -16,9 +16,10 @@ type slotInfo struct {
 }
 
 const (
-	inSmall = 1
-	inMain  = 2
-	maxFreq = 3
+	inSmall  = 1
+	inMain   = 2
+	inPinned = 3 // of a pinned volume: never evicted
+	maxFreq  = 3
 )
 
 // segment is one file of slots.
@@ -40,7 +41,8 @@ type object struct {
 	slots    []uint32 // slot+1 of each block, 0 if it is not cached
 	index    uint32
 	resident int
-	users    int // writes under way
+	pending  map[uint32][]byte // blocks that wait for their write, or are being written: they are served from here
+	users    int               // writes under way
 	dropped  bool
 }
 
@@ -127,8 +129,11 @@ func (t *Tier) unlink(q *queue, slot uint32) {
 }
 
 func (t *Tier) queueOf(info *slotInfo) *queue {
-	if info.queue == inSmall {
+	switch info.queue {
+	case inSmall:
 		return &t.small
+	case inPinned:
+		return &t.pinned
 	}
 	return &t.main
 }
@@ -150,9 +155,12 @@ func (t *Tier) publish(o *object, block, slot uint32) {
 	o.resident++
 	info.heat.Store(0)
 	t.tick++
-	if t.ghosts.take(blockHash(&o.id, block)) {
+	switch {
+	case t.pins[o.id.Volume] > 0:
+		t.push(&t.pinned, slot)
+	case t.ghosts.take(blockHash(&o.id, block)):
 		t.push(&t.main, slot)
-	} else {
+	default:
 		t.push(&t.small, slot)
 	}
 }

@@ -11,6 +11,7 @@ type Metrics struct {
 	Capacity int64 // bytes that it takes
 	Used     int64 // bytes of blocks in it
 	Blocks   int64
+	Pinned   int64 // of the blocks: those of pinned volumes
 	Objects  int64
 	Bypassed bool // the disk fails and is not used for now
 
@@ -49,7 +50,7 @@ func (t *Tier) Metrics() Metrics {
 	defer t.mu.RUnlock()
 	m.Limit = int64(t.limit) * t.layout.size()
 	m.Capacity = int64(len(t.segments)) * t.layout.size()
-	m.Blocks = int64(t.small.len + t.main.len)
+	m.Blocks, m.Pinned = int64(t.blocks()), int64(t.pinned.len)
 	m.Used = m.Blocks * int64(t.o.BlockSize)
 	m.Objects = int64(len(t.objects))
 	m.Evicted = t.evicted
@@ -62,8 +63,8 @@ func (m Metrics) String() string {
 	if m.Bypassed {
 		state = "bypassed"
 	}
-	return fmt.Sprintf("disk %s, %d of %d bytes, limit %d, %d blocks of %d objects, loaded %d, damaged %d, evicted %d, dropped %d, declined %d\n"+
+	return fmt.Sprintf("disk %s, %d of %d bytes, limit %d, %d blocks (%d pinned) of %d objects, loaded %d, damaged %d, evicted %d, dropped %d, declined %d\n"+
 		"hits %d (%d bytes), misses %d, written %d (%d bytes), verify failures %d, read errors %d, write errors %d, grow errors %d, shrunk %d, bypasses %d\n",
-		state, m.Used, m.Capacity, m.Limit, m.Blocks, m.Objects, m.Loaded, m.Damaged, m.Evicted, m.Dropped, m.Declined,
+		state, m.Used, m.Capacity, m.Limit, m.Blocks, m.Pinned, m.Objects, m.Loaded, m.Damaged, m.Evicted, m.Dropped, m.Declined,
 		m.Hits, m.HitBytes, m.Misses, m.Written, m.WrittenBytes, m.VerifyFailures, m.ReadErrors, m.WriteErrors, m.GrowErrors, m.Shrunk, m.Bypasses)
 }

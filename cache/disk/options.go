@@ -30,6 +30,10 @@ type Options struct {
 	// again (err is nil). It must not call the Tier.
 	OnState func(err error)
 
+	// OnShrink, if set, is told when the cache has given space back to a full disk: bytes that it gave, and bytes that it
+	// still takes. It must not call the Tier.
+	OnShrink func(given, left int64)
+
 	sys system
 }
 

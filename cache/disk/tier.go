@@ -38,6 +38,9 @@ type Tier struct {
 	segments    []*segment
 	free        []uint32
 	small, main queue
+	pinned      queue
+	pins        map[[16]byte]int // volumes that are kept whole, and how often each was pinned
+	pinPending  int              // blocks of theirs that wait for their write
 	ghosts      ghosts
 	tick        uint32
 	evicted     int64
@@ -85,10 +88,10 @@ func Open(o *Options) (*Tier, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tier{o: opts, dir: dir, perSegment: int(dir.marker.slots), objects: make(map[ID]*object)}
+	t := &Tier{o: opts, dir: dir, perSegment: int(dir.marker.slots), objects: make(map[ID]*object), pins: make(map[[16]byte]int)}
 	t.layout = newLayout(opts.BlockSize, t.perSegment)
 	t.limit = int(opts.Size / t.layout.size())
-	t.small.kind, t.main.kind = inSmall, inMain
+	t.small.kind, t.main.kind, t.pinned.kind = inSmall, inMain, inPinned
 	t.ghosts = newGhosts(t.limit * t.perSegment)
 	t.health.t = t
 	t.health.stop = make(chan struct{})
@@ -112,7 +115,20 @@ func (t *Tier) Has(id ID, block uint32) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	o := t.objects[id]
-	return o != nil && int(block) < len(o.slots) && o.slots[block] != 0 && !t.health.down.Load()
+	if o == nil || int(block) >= len(o.slots) || t.health.down.Load() {
+		return false
+	}
+	return o.slots[block] != 0 || o.pending[block] != nil
+}
+
+// ObjectSize gives the size in bytes of an object of which anything is cached.
+func (t *Tier) ObjectSize(id ID) (size int64, ok bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if o := t.objects[id]; o != nil {
+		return o.size, true
+	}
+	return 0, false
 }
 
 // Room reports whether at least an eighth of the cache is free, or can be had by growing.
@@ -127,7 +143,7 @@ func (t *Tier) Room() bool {
 		segments = len(t.segments)
 	}
 	all := segments * t.perSegment
-	return all > 0 && all-t.small.len-t.main.len >= all/8
+	return all > 0 && all-t.blocks() >= all/8
 }
 
 // Get fills p with the bytes of a block from lo on and reports true, or reports false and leaves p undefined. A block
@@ -139,9 +155,13 @@ func (t *Tier) Get(id ID, block uint32, lo int, p []byte) bool {
 	t.mu.RLock()
 	o := t.objects[id]
 	if o == nil || int(block) >= len(o.slots) || o.slots[block] == 0 || t.closed {
+		ok := o != nil && !t.closed && lo >= 0 && len(o.pending[block]) >= lo+len(p)
+		if ok {
+			copy(p, o.pending[block][lo:])
+		}
 		t.mu.RUnlock()
-		t.m.misses.Add(1)
-		return false
+		t.count(ok, len(p))
+		return ok
 	}
 	slot := o.slots[block] - 1
 	s, i := t.at(slot)
@@ -155,8 +175,8 @@ func (t *Tier) Get(id ID, block uint32, lo int, p []byte) bool {
 	t.mu.RUnlock()
 	ok := t.read(s, i, lo, p)
 	t.unpin(s, i, slot)
+	t.count(ok, len(p))
 	if !ok {
-		t.m.misses.Add(1)
 		t.mu.Lock()
 		if !s.gone && int(block) < len(o.slots) && o.slots[block] == slot+1 {
 			t.unpublish(slot)
@@ -164,9 +184,16 @@ func (t *Tier) Get(id ID, block uint32, lo int, p []byte) bool {
 		t.mu.Unlock()
 		return false
 	}
-	t.m.hits.Add(1)
-	t.m.hitBytes.Add(int64(len(p)))
 	return true
+}
+
+func (t *Tier) count(hit bool, bytes int) {
+	if !hit {
+		t.m.misses.Add(1)
+		return
+	}
+	t.m.hits.Add(1)
+	t.m.hitBytes.Add(int64(bytes))
 }
 
 // read reads and verifies the pages that hold the wanted bytes of a pinned slot.
@@ -215,9 +242,19 @@ func (t *Tier) unpin(s *segment, i int, slot uint32) {
 	}
 }
 
-// Put offers a whole block, the last one of the object possibly short, to the cache. It copies data, never waits for the
-// disk, and may decline.
+// Put offers a whole block, the last one of the object possibly short, to the cache, which copies it and may decline. It
+// waits for the disk, and does not decline because of a full buffer, only for a pinned volume. What Put has taken is found
+// at once.
 func (t *Tier) Put(id ID, objectSize int64, block uint32, data []byte) {
+	t.put(id, objectSize, block, data, false)
+}
+
+// PutWait is Put that waits for a full buffer: for what somebody has asked to be fetched.
+func (t *Tier) PutWait(id ID, objectSize int64, block uint32, data []byte) {
+	t.put(id, objectSize, block, data, true)
+}
+
+func (t *Tier) put(id ID, objectSize int64, block uint32, data []byte, wait bool) {
 	if t.health.down.Load() || objectSize > maxObject(t.o.BlockSize) || int64(len(data)) != blockBytes(objectSize, t.o.BlockSize, block) {
 		t.m.declined.Add(1)
 		return
@@ -226,8 +263,11 @@ func (t *Tier) Put(id ID, objectSize int64, block uint32, data []byte) {
 	select {
 	case buf = <-t.buffers:
 	default:
-		t.m.declined.Add(1)
-		return
+		if !wait && !t.Pinned(id.Volume) {
+			t.m.declined.Add(1)
+			return
+		}
+		buf = <-t.buffers // writers give them back whatever happens, also after Close
 	}
 	if buf == nil {
 		buf = make([]byte, t.o.BlockSize)
@@ -238,11 +278,18 @@ func (t *Tier) Put(id ID, objectSize int64, block uint32, data []byte) {
 	if !t.closed {
 		o = t.obtain(&id, objectSize)
 	}
-	if o == nil || o.slots[block] != 0 {
+	if o == nil || o.slots[block] != 0 || o.pending[block] != nil {
 		t.buffers <- buf
 		return
 	}
 	o.users++
+	if o.pending == nil {
+		o.pending = make(map[uint32][]byte)
+	}
+	o.pending[block] = buf[:len(data)]
+	if t.pins[id.Volume] > 0 {
+		t.pinPending++
+	}
 	t.jobs <- job{o, block, buf[:copy(buf, data)]} // as many places as buffers: never blocks
 }
 

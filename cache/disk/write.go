@@ -16,6 +16,13 @@ func (t *Tier) write() {
 		t.store(j, rec)
 		t.mu.Lock()
 		j.o.users--
+		delete(j.o.pending, j.block)
+		if len(j.o.pending) == 0 {
+			j.o.pending = nil
+		}
+		if t.pins[j.o.id.Volume] > 0 {
+			t.pinPending = max(t.pinPending-1, 0)
+		}
 		t.forget(j.o)
 		t.mu.Unlock()
 		t.buffers <- j.data[:cap(j.data)]
@@ -90,7 +97,8 @@ func (t *Tier) writeSlot(s *segment, i int, j job, sums []uint32, rec []byte) er
 func (t *Tier) reserve(j job) (s *segment, i int, slot uint32, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.free) == 0 && len(t.segments) < t.limit && !time.Now().Before(t.growAfter) {
+	// Again if others have taken all of a new segment meanwhile: what is there may be pinned and cannot be evicted.
+	for len(t.free) == 0 && len(t.segments) < t.limit && !time.Now().Before(t.growAfter) {
 		t.mu.Unlock()
 		t.grow()
 		t.mu.Lock()
@@ -175,11 +183,16 @@ func (t *Tier) keepReserve() {
 // shrink removes the last count segments, with what is in them, and keeps the cache from growing at once again.
 func (t *Tier) shrink(count int) {
 	t.growing.Lock()
-	defer t.growing.Unlock()
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.growAfter = time.Now().Add(growBackoff)
-	t.cut(max(len(t.segments)-count, 0))
+	before := len(t.segments)
+	t.cut(max(before-count, 0))
+	lost, left := int64(before-len(t.segments))*t.layout.size(), int64(len(t.segments))*t.layout.size()
+	t.mu.Unlock()
+	t.growing.Unlock()
+	if lost > 0 && t.o.OnShrink != nil {
+		t.o.OnShrink(lost, left)
+	}
 }
 
 // cut keeps the first n segments. The caller holds t.growing and t.mu.
@@ -206,6 +219,9 @@ func (t *Tier) cut(n int) {
 		t.m.segmentsRemoved.Add(1)
 	}
 }
+
+// blocks is how many blocks are in the index. The caller holds t.mu.
+func (t *Tier) blocks() int { return t.small.len + t.main.len + t.pinned.len }
 
 // SetSize changes Options.Size. A smaller cache gives its space back before SetSize returns.
 func (t *Tier) SetSize(bytes int64) {

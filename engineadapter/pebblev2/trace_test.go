@@ -26,6 +26,7 @@ func TestRequests(t *testing.T) {
 	var vol *forstfs.FS
 	var db *pebble.DB
 	next := 0
+	dir := t.TempDir()
 	commit := func(n, size int) {
 		b := db.NewBatch()
 		for range n {
@@ -41,6 +42,9 @@ func TestRequests(t *testing.T) {
 			o := quiet()
 			if d.HasArg("ordered") {
 				o.DirSync = forstfs.Ordered
+			}
+			if d.HasArg("disk") {
+				o.CacheDir, o.CacheDiskBytes, o.CacheReserve = dir, 64<<20, -1
 			}
 			vol = openVol(t, c, o)
 		case "open-db":
