@@ -22,6 +22,9 @@ const (
 	mutFencedNil      mutant.ID = "forstfs/fenced-sync-nil"           // a fenced writer's Sync returns nil
 	mutCloseNil       mutant.ID = "forstfs/close-error-swallowed"     // Close of a volume that failed returns nil
 	mutPackEarly      mutant.ID = "forstfs/pack-before-object"        // the pack is in the journal before its object is durable
+	mutPackUnseen     mutant.ID = "forstfs/pack-unjournaled"          // a pack is in the image only, not in the journal
+	mutSweepEarly     mutant.ID = "forstfs/sweep-before-fence"        // an opener sweeps before it owns the volume
+	mutSweepNever     mutant.ID = "forstfs/takeover-without-sweep"    // what an earlier writer left behind stays
 	mutPackPlace      mutant.ID = "forstfs/pack-wrong-place"          // packed bytes are looked for where they are not
 	mutImageLive      mutant.ID = "forstfs/image-of-issued"           // an image holds what is issued, not what is acknowledged
 	mutFirstLivePins  mutant.ID = "forstfs/trim-ignores-handles"      // frames that an open handle reads are trimmed

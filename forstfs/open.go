@@ -141,6 +141,9 @@ func (v *FS) start(ctx context.Context) error {
 			return err
 		}
 	}
+	if mutant.On(mutSweepEarly) {
+		v.sweepEarly(ctx)
+	}
 	j, err := journal.Open(ctx, v.store, v.machine, jo)
 	if errors.Is(err, ErrNoVolume) && v.o.Create == CreateIfMissing {
 		if err = v.create0(ctx); err == nil || errors.Is(err, ErrExists) {
@@ -235,7 +238,7 @@ func (v *FS) explain(ctx context.Context, err error) error {
 // afterTakeover brings small files into the cache and sweeps what earlier writers left behind.
 func (v *FS) afterTakeover() {
 	v.warm()
-	if v.journal.Epoch() <= 1 {
+	if v.journal.Epoch() <= 1 || mutant.On(mutSweepNever) {
 		return // nobody was here before
 	}
 	if _, err := v.Sweep(v.bg); err != nil && v.bg.Err() == nil && v.Err() == nil {

@@ -194,6 +194,10 @@ func (v *FS) packSome(ctx context.Context, moves []namespace.Repack, size int64)
 		moves[0].New, moves[1].New = moves[1].New, moves[0].New
 	}
 	op := namespace.Op{Kind: namespace.Pack, Packs: moves}
+	if mutant.On(mutPackUnseen) {
+		v.packUnseen(&op)
+		return nil
+	}
 	v.mu.Lock()
 	pos := v.journal.Enqueue(op.AppendTo(nil), nil)
 	v.mu.Unlock()
