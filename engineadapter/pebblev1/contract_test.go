@@ -21,6 +21,25 @@ func TestContract(t *testing.T) {
 	}.Run(t)
 }
 
+// A mount keeps the same rules.
+func TestMount(t *testing.T) {
+	enginetest.Contract{
+		New: func(t testing.TB, vol *forstfs.FS) enginetest.FS {
+			dir := t.TempDir()
+			return enginetest.Under(plainFS{pebblev1.Mount(vol, dir)}, dir)
+		},
+		Unsupported: vfs.ErrUnsupported,
+		NoManifest:  pebblev1.ErrNoManifestMarker,
+	}.Run(t)
+	enginetest.Mounts{
+		Mount: func(vol *forstfs.FS, dir string) enginetest.FS { return plainFS{pebblev1.Mount(vol, dir)} },
+		MountFunc: func(open func() (*forstfs.FS, error), dir, root string) enginetest.FS {
+			return plainFS{pebblev1.MountFunc(open, dir, root)}
+		},
+		Shadowed: pebblev1.ErrShadowed,
+	}.Run(t)
+}
+
 // plainFS leaves out what is this Pebble's own.
 type plainFS struct{ vfs.FS }
 
