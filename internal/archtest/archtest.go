@@ -29,6 +29,7 @@ var floors = [][]string{
 	{"engineadapter/internal/enginefs"},
 	{"engineadapter/*"},
 	{"state"},
+	{"state/*"},
 	{".", "conformance", "internal/testenv"},
 	{"internal/automount"},
 	{"engineadapter/automount/*"},
@@ -47,7 +48,7 @@ var rooms = []room{
 	{prefix: "github.com/aws/", shipped: []string{"forstfs/s3", "internal/testenv"}},
 	{prefix: "github.com/colinmarc/hdfs", shipped: []string{"forstfs/hdfs"}},
 	{prefix: "github.com/jcmturner/", shipped: []string{"forstfs/hdfs"}}, // Kerberos
-	{prefix: "github.com/cockroachdb/", shipped: []string{"engineadapter/*", "engineadapter/automount/*", "engineadapter/internal/enginetest", "bench", "cmd/*", "examples/*"}, tests: []string{"conformance", "state", "."}},
+	{prefix: "github.com/cockroachdb/", shipped: []string{"engineadapter/*", "engineadapter/automount/*", "engineadapter/internal/enginetest", "state", "bench", "cmd/*", "examples/*"}, tests: []string{"conformance", "."}},
 	{prefix: "github.com/syndtr/goleveldb", shipped: []string{"engineadapter/*", "bench", "examples/*"}, tests: []string{"conformance"}},
 	{prefix: "github.com/hashicorp/golang-lru", shipped: []string{"cache", "forstfs"}},
 	{prefix: "github.com/klauspost/compress", shipped: []string{"internal/journal"}},
