@@ -82,7 +82,7 @@ func (v *FS) objects() []*cache.Object {
 	defer v.machine.mu.Unlock()
 	var all []*cache.Object
 	for c := range v.machine.acked.Containers() {
-		if c.Kind == namespace.Object {
+		if c.Kind != namespace.Frame {
 			o := v.object(c)
 			o.Source = source{v, c, false}
 			all = append(all, o)

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// health bypasses a disk that fails: after maxErrors errors in a row nothing is read or written any more, and a probe is
+// health bypasses a disk that fails: after maxErrors errors of reads or of writes in a row nothing is read or written any more, and a probe is
 // made from time to time until one succeeds.
 type health struct {
 	t    *Tier
 	down atomic.Bool
-	row  atomic.Int32
+	row  [2]atomic.Int32 // errors in a row of reads and of writes: a disk that still takes writes may be unable to read
 	stop chan struct{}
 
 	mu     sync.Mutex
@@ -22,14 +22,19 @@ type health struct {
 	probes sync.WaitGroup
 }
 
-func (h *health) worked() {
-	if h.row.Load() != 0 {
-		h.row.Store(0)
+const (
+	reading = 0
+	writing = 1
+)
+
+func (h *health) worked(what int) {
+	if h.row[what].Load() != 0 {
+		h.row[what].Store(0)
 	}
 }
 
-func (h *health) failed(err error) {
-	if h.row.Add(1) < maxErrors {
+func (h *health) failed(what int, err error) {
+	if h.row[what].Add(1) < maxErrors {
 		return
 	}
 	h.mu.Lock()
@@ -60,7 +65,8 @@ func (h *health) probe() {
 		case <-timer.C:
 		}
 		if h.t.probe() == nil {
-			h.row.Store(0)
+			h.row[reading].Store(0)
+			h.row[writing].Store(0)
 			h.down.Store(false)
 			if h.t.o.OnState != nil {
 				h.t.o.OnState(nil)

@@ -206,12 +206,12 @@ func (t *Tier) read(s *segment, i, lo int, p []byte) bool {
 	b := (*buf)[:last-first]
 	if _, err := s.f.ReadAt(b, s.blockAt(i)+int64(first)); err != nil {
 		if !errors.Is(err, fs.ErrClosed) { // the segment was just removed
-			t.health.failed(err)
+			t.health.failed(reading, err)
 			t.m.readErrors.Add(1)
 		}
 		return false
 	}
-	t.health.worked()
+	t.health.worked(reading)
 	sums := s.pageSums(i)
 	for at := first; at < last; at += pageSize {
 		page := b[at-first : min(at+pageSize, last)-first]

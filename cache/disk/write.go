@@ -53,10 +53,10 @@ func (t *Tier) store(j job, rec []byte) {
 	full := err != nil && noSpace(err)
 	switch {
 	case err == nil:
-		t.health.worked()
+		t.health.worked(writing)
 	case full, errors.Is(err, fs.ErrClosed): // no fault of the disk
 	default:
-		t.health.failed(err)
+		t.health.failed(writing, err)
 	}
 
 	t.mu.Lock()
