@@ -93,6 +93,7 @@ type simulation struct {
 	dropping simDrop
 	exists   atomic.Bool // some Open has succeeded: the volume exists for ever
 	ids      atomic.Uint64
+	disks    *simDisks      // nil: no caches on disk
 	ghosts   sync.WaitGroup // what dead processes still wait for
 }
 
@@ -117,6 +118,13 @@ func Simulate(tb TB, seed uint64) map[string]int {
 	s.dirs = workDirs(1 + s.r.IntN(3))
 	s.dropping.on = rand.New(rand.NewPCG(seed, 78)).IntN(4) == 0
 	s.net = &simNet{seed: seed, rough: s.r.IntN(4), bucket: mem.NewBucket(nil), clock: &s.chain.clock, end: make(chan struct{}), stats: map[string]int{}}
+	if seed%6 == 0 {
+		var err error
+		if s.disks, err = newSimDisks(seed, s.net.note); err != nil {
+			tb.Errorf("seed %d: %v", seed, err)
+			return nil
+		}
+	}
 	var wg sync.WaitGroup
 	slots := 1 + s.r.IntN(3)
 	lives := 2 + s.r.IntN(4)
@@ -142,6 +150,9 @@ func Simulate(tb TB, seed uint64) map[string]int {
 		_ = v.Close()
 	}
 	s.net.wg.Wait()
+	if s.disks != nil {
+		s.fail(s.disks.close())
+	}
 	if s.failed == nil {
 		s.fail(s.judge())
 	}
@@ -174,6 +185,12 @@ func (s *simulation) options(r *rand.Rand) *forstfs.Options {
 	o.ImageFrames = 3 + r.IntN(30)
 	o.Force = r.IntN(2) == 0
 	o.CacheBytes = []int64{-1, 128 << 10}[r.IntN(2)]
+	if s.disks != nil {
+		var err error
+		if o.Cache, err = s.disks.next(); err != nil {
+			s.fail(fmt.Errorf("the cache of a process: %w", err))
+		}
+	}
 	o.RetryBudget = []time.Duration{20 * time.Second, 5 * time.Minute}[r.IntN(2)]
 	nonces := rand.New(rand.NewPCG(r.Uint64(), 3))
 	var mu sync.Mutex
