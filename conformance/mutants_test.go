@@ -17,6 +17,8 @@ const ownTests = "own tests"
 // mutantTable has a row for each bug that a test build can plant. Where a case here catches a bug of a lower package, too, it is named: a second
 // net, which knows nothing of how the package works.
 var mutantTable = rows(`
+cache/disk-unverified              TestSimulation
+
 forstfs/cache-key-too-short        TestFSMem/read/every-hint-gives-the-same-bytes
 forstfs/close-error-swallowed      TestFSMem/volume/later-open-fences-the-earlier
 forstfs/close-without-bytes        TestFSMem/sync/a-closed-log-precedes-the-next-one
