@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/forst-go/forst/forstfs"
 	"github.com/forst-go/forst/forstfs/driver"
 )
 
@@ -41,28 +42,12 @@ func Location(from, to string) (string, error) {
 
 // Resolve is the URL of the place that a volume at the URL from has recorded.
 func Resolve(from, location string) (string, error) {
-	if !strings.HasPrefix(location, "./") && !strings.HasPrefix(location, "../") && location != "." && location != ".." {
-		return location, nil
-	}
 	f, _, err := parseTwo(from, from)
 	if err != nil {
 		return "", err
 	}
-	up := segments(f.Path)
-	for seg := range strings.SplitSeq(location, "/") {
-		switch {
-		case seg == "" || seg == ".":
-		case seg != "..":
-			up = append(up, seg)
-		case len(up) == 0:
-			return "", fmt.Errorf("the recorded place %q leads out of %s://%s", location, f.Scheme, f.Host)
-		default:
-			up = up[:len(up)-1]
-		}
-	}
-	f.Path, f.RawPath = "/"+path.Join(up...), ""
-	f.RawQuery, f.User, f.Fragment = parameters(f), nil, ""
-	return f.String(), nil
+	f.RawQuery = parameters(f)
+	return forstfs.ResolveLocation(f.String(), location)
 }
 
 func parseTwo(from, to string) (f, t *url.URL, err error) {

@@ -10,90 +10,40 @@ import (
 
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/internal/journal"
-	"github.com/forst-go/forst/internal/mutant"
 )
 
 // The rules of docs/protocol.md, "Clones and holders":
 //
-//	cloner:  put the hold; look for the flag of the removal, then for the body; create the root.
-//	deleter: put the flag; list the holds; only if there is none let the snapshot go; remove the flag behind the body.
+//	cloner:  put the hold; then look in the lender's journal whether the snapshot is there and not doomed; then create the root.
+//	deleter: doom the snapshot in the journal; then list the holds; only if there is none remove it; then delete.
 //
-// The flag is one-way: nobody takes it back while the snapshot exists.
+// The doom is one-way, and it is in the one order of the journal: either the cloner sees it, or it came after the hold was durable, and the list shows the hold.
 
 // ErrHeld: clones borrow from a snapshot of this volume. Detach or drop them first; the error names them.
 var ErrHeld = errors.New("clones need it")
 
-// held is a hold, or what is known of one, beside a snapshot.
+// held is a hold beside a snapshot, by its key.
 type held struct {
 	snapshot string
-	id       journal.HoldID
 	key      string
 }
 
-// holdList is what one LIST says about a volume's snapshots.
-type holdList struct {
-	holds  []held
-	doomed map[string]bool // snapshots with a flag
-}
-
-func (l *holdList) of(snapshot string) (hs []held) {
-	for _, h := range l.holds {
-		if h.snapshot == snapshot {
-			hs = append(hs, h)
-		}
-	}
-	return hs
-}
-
-// listHolds lists the holds and flags beside one snapshot, or beside all.
-func listHolds(ctx context.Context, store driver.Store, snapshot string) (*holdList, error) {
-	prefix := journal.HeldPrefix
+// listHolds lists the holds beside one snapshot, or beside all.
+func listHolds(ctx context.Context, store driver.Store, snapshot string) ([]held, error) {
+	prefix := journal.HoldPrefix
 	if snapshot != "" {
 		prefix += snapshot + "/"
 	}
-	l := &holdList{doomed: map[string]bool{}}
+	var hs []held
 	for info, err := range store.List(ctx, prefix, "") {
 		if err != nil {
 			return nil, fmt.Errorf("list the holds: %w", storeErr(err))
 		}
-		s, id, doomed, ok := journal.ParseHeldKey(info.Key)
-		switch {
-		case !ok:
-		case doomed:
-			l.doomed[s] = true
-		default:
-			l.holds = append(l.holds, held{s, id, info.Key})
+		if s, _, ok := journal.ParseHeldKey(info.Key); ok {
+			hs = append(hs, held{s, info.Key})
 		}
 	}
-	return l, nil
-}
-
-// flagDoomed puts the flag of a removal, which the acknowledged namespace must know of already, and then says who still holds the snapshot. With nobody
-// in the list the snapshot may go: whoever puts a hold from now on sees the flag.
-func flagDoomed(ctx context.Context, store driver.Store, volume [16]byte, snapshot string, budget time.Duration) ([]held, error) {
-	flag := &journal.Doomed{Volume: volume, Snapshot: snapshot}
-	put := func() error {
-		return putAgain(ctx, store, journal.DoomedKey(snapshot), flag.Encode(), budget)
-	}
-	if !mutant.On(mutNoFlag) && !mutant.On(mutFlagLate) {
-		if err := put(); err != nil {
-			return nil, fmt.Errorf("flag the removal of snapshot %s: %w", snapshot, err)
-		}
-	}
-	l, err := listHolds(ctx, store, snapshot)
-	if err != nil {
-		return nil, err
-	}
-	if mutant.On(mutFlagLate) {
-		err = put()
-	}
-	if len(l.holds) > 0 && mutant.On(mutFlagBack) {
-		err = store.Delete(ctx, []string{journal.DoomedKey(snapshot)})
-	}
-	if mutant.On(mutHoldsIgnored) {
-		return nil, err
-	}
-	return l.holds, err
+	return hs, nil
 }
 
 // putAgain puts an object under a name that only this object ever has, again and again while the store is out of reach.
@@ -119,48 +69,6 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-// lookDoomed is the cloner's look, after its hold is durable: first for the flag, then for the body. The order matters: the flag goes behind the body.
-func lookDoomed(ctx context.Context, store driver.Store, snapshot, name string) error {
-	if mutant.On(mutNoLook) {
-		return nil
-	}
-	flag := func() error {
-		switch _, err := store.Stat(ctx, journal.DoomedKey(snapshot)); driver.KindOf(err) {
-		case driver.KindNotExist:
-			return nil
-		default:
-			if err != nil {
-				return fmt.Errorf("look whether snapshot %q is being removed: %w", name, storeErr(err))
-			}
-			return fmt.Errorf("%w: %q", ErrSnapshotDoomed, name)
-		}
-	}
-	body := func() error {
-		switch _, err := store.Stat(ctx, journal.SnapshotPrefix+snapshot); driver.KindOf(err) {
-		case driver.KindNotExist:
-			return fmt.Errorf("%w: %q, and is done", ErrSnapshotDoomed, name)
-		default:
-			if err != nil {
-				return fmt.Errorf("look for the body of snapshot %q: %w", name, storeErr(err))
-			}
-			return nil
-		}
-	}
-	switch {
-	case mutant.On(mutNoBodyLook):
-		return flag()
-	case mutant.On(mutBodyFirst):
-		if err := body(); err != nil {
-			return err
-		}
-		return flag()
-	}
-	if err := flag(); err != nil {
-		return err
-	}
-	return body()
 }
 
 // heldBy is an error that names the holders.

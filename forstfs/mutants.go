@@ -47,12 +47,13 @@ const (
 	mutGoneNotExist   mutant.ID = "forstfs/source-gone-is-not-exist"  // a lender that is gone looks like a missing file
 	mutSnapInline     mutant.ID = "forstfs/snapshot-inline-forgotten" // bytes in frames are not in the body
 	mutSnapPending    mutant.ID = "forstfs/snapshot-pending-opens"    // what is not committed is listed and opened
-	mutNoFlag         mutant.ID = "forstfs/removal-without-flag"      // a snapshot goes without the flag of its removal
-	mutFlagLate       mutant.ID = "forstfs/flag-after-the-look"       // the flag of a removal is put after the look for holds
-	mutFlagBack       mutant.ID = "forstfs/flag-taken-back"           // a removal that finds a hold takes its flag back, and goes on later without one
-	mutHoldsIgnored   mutant.ID = "forstfs/holds-ignored"             // a snapshot goes although somebody holds it
 	mutNoLook         mutant.ID = "forstfs/cloner-does-not-look"      // a cloner puts its hold and goes on
-	mutNoBodyLook     mutant.ID = "forstfs/cloner-looks-for-no-body"  // ... looks for the flag only
-	mutBodyFirst      mutant.ID = "forstfs/cloner-looks-body-first"   // ... looks for the body, then for the flag
+	mutLookFirst      mutant.ID = "forstfs/cloner-looks-first"        // ... looks before its hold is durable
+	mutLookName       mutant.ID = "forstfs/cloner-ignores-doom"       // ... looks whether the snapshot is there, doomed or not
+	mutHoldOfFiles    mutant.ID = "forstfs/hold-of-files-only"        // a hold is given back although a snapshot of the clone needs it
+	mutHoldOfHandles  mutant.ID = "forstfs/hold-ignores-handles"      // a hold is given back although an open handle needs it
+	mutDetachEarly    mutant.ID = "forstfs/detach-does-not-wait"      // a hold is given back before the frame that makes it needless
+	mutHoldFirst      mutant.ID = "forstfs/abandoned-without-tomb"    // the hold of a cloner goes without a tombstone
+	mutDropHeld       mutant.ID = "forstfs/drop-of-a-lender"          // a volume that clones need is dropped
 	mutReaderSize     mutant.ID = "forstfs/reader-size-frozen"        // an open handle of a follower keeps its size
 )

@@ -19,12 +19,8 @@ const (
 	MaxLocation = 4096
 )
 
-// Keys of holds; docs/format.md has the table. They are under one prefix, so that one LIST shows who needs this volume and whom it needs.
-const (
-	HeldPrefix   = "hold/on/" // in the lender: <snapshot>/<id of the hold>, and <snapshot>/doomed, the flag of its removal
-	BorrowPrefix = "hold/by/" // in the clone: <id of the hold>
-	doomedName   = "doomed"
-)
+// BorrowPrefix is where a clone keeps what it has put as holds into other volumes.
+const BorrowPrefix = "borrow/"
 
 // HoldID names a hold for ever.
 type HoldID [16]byte
@@ -45,26 +41,20 @@ type Hold struct {
 }
 
 // HeldKey is the key of the hold in the lender.
-func (h *Hold) HeldKey() string { return HeldPrefix + h.Snapshot + "/" + h.ID.String() }
+func (h *Hold) HeldKey() string { return HoldPrefix + h.Snapshot + "/" + h.ID.String() }
 
 // BorrowKey is the key of the hold in the clone.
 func (h *Hold) BorrowKey() string { return BorrowPrefix + h.ID.String() }
 
-// DoomedKey is the key of the flag that says that the removal of a snapshot has begun.
-func DoomedKey(snapshot string) string { return HeldPrefix + snapshot + "/" + doomedName }
-
-// ParseHeldKey takes the key of a hold, or of a flag, in the lender apart.
-func ParseHeldKey(key string) (snapshot string, id HoldID, doomed, ok bool) {
-	rest, ok := strings.CutPrefix(key, HeldPrefix)
+// ParseHeldKey takes the key of a hold in the lender apart.
+func ParseHeldKey(key string) (snapshot string, id HoldID, ok bool) {
+	rest, ok := strings.CutPrefix(key, HoldPrefix)
 	snapshot, name, more := strings.Cut(rest, "/")
 	if !ok || !more || !legalSnapshot(snapshot) {
-		return "", id, false, false
-	}
-	if name == doomedName {
-		return snapshot, id, true, true
+		return "", id, false
 	}
 	id, ok = parseHoldID(name)
-	return snapshot, id, false, ok
+	return snapshot, id, ok
 }
 
 // ParseBorrowKey takes the key of a hold in the clone apart.
@@ -138,49 +128,4 @@ func DecodeHold(b []byte) (*Hold, error) {
 	}
 	h.Created = int64(created)
 	return h, nil
-}
-
-// Doomed is the flag of the removal of a snapshot: it says whose it is, and nothing else, so that every deleter writes the same bytes.
-type Doomed struct {
-	Volume   VolumeID
-	Snapshot string
-}
-
-const (
-	doomedMagic   = "forstdoo"
-	doomedVersion = 1
-	doomedHeader  = 28
-)
-
-// Encode returns the bytes of the flag.
-func (d *Doomed) Encode() []byte {
-	le := binary.LittleEndian
-	b := append(make([]byte, 0, doomedHeader+len(d.Snapshot)+8), doomedMagic...)
-	b = le.AppendUint16(b, doomedVersion)
-	b = append(b, 0, 0)
-	b = append(b, d.Volume[:]...)
-	b = append(binary.AppendUvarint(b, uint64(len(d.Snapshot))), d.Snapshot...)
-	return le.AppendUint32(b, crc32.Checksum(b, castagnoli))
-}
-
-// DecodeDoomed reads the bytes of a flag, for fsck: to a cloner its being there says all.
-func DecodeDoomed(b []byte) (*Doomed, error) {
-	if _, err := checkEnvelope(b, "removal flag", doomedMagic, doomedVersion, doomedHeader+1+4); err != nil {
-		return nil, err
-	}
-	if b[10] != 0 || b[11] != 0 {
-		return nil, fmt.Errorf("%w: removal flag with unknown flags: use a newer forst", ErrFormat)
-	}
-	d := &Doomed{}
-	copy(d.Volume[:], b[12:])
-	rest := b[doomedHeader : len(b)-4]
-	n, w := binary.Uvarint(rest)
-	if w <= 0 || w > 1 && rest[w-1] == 0 || n != uint64(len(rest)-w) {
-		return nil, fmt.Errorf("%w: removal flag of %d bytes", ErrDamaged, len(b))
-	}
-	d.Snapshot = string(rest[w:])
-	if !legalSnapshot(d.Snapshot) {
-		return nil, fmt.Errorf("%w: removal flag of snapshot %q", ErrDamaged, d.Snapshot)
-	}
-	return d, nil
 }

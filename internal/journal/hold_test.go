@@ -16,22 +16,15 @@ func vectorHold() *Hold {
 		Snapshot: "00000007-1122334455667788-00000009", Created: 1700000000123456789, At: "../prod", From: "../clone"}
 }
 
-func vectorDoomed() *Doomed {
-	return &Doomed{Volume: vectorVolume, Snapshot: "00000007-1122334455667788-00000009"}
-}
-
 // TestHoldVectors fixes the bytes of docs/format.md.
 func TestHoldVectors(t *testing.T) {
-	for name, b := range map[string][]byte{"hold": vectorHold().Encode(), "doomed": vectorDoomed().Encode()} {
-		if err := golden("vector-"+name, hex.Dump(b)); err != nil {
-			t.Error(err)
-		}
+	if err := golden("vector-hold", hex.Dump(vectorHold().Encode())); err != nil {
+		t.Error(err)
 	}
 	h := vectorHold()
 	for got, want := range map[string]string{
-		h.HeldKey():           "hold/on/00000007-1122334455667788-00000009/aa0102030405060708090a0b0c0d0e0f",
-		h.BorrowKey():         "hold/by/aa0102030405060708090a0b0c0d0e0f",
-		DoomedKey(h.Snapshot): "hold/on/00000007-1122334455667788-00000009/doomed",
+		h.HeldKey():   "hold/00000007-1122334455667788-00000009/aa0102030405060708090a0b0c0d0e0f",
+		h.BorrowKey(): "borrow/aa0102030405060708090a0b0c0d0e0f",
 	} {
 		if got != want {
 			t.Errorf("key %s, want %s", got, want)
@@ -50,23 +43,16 @@ func TestHoldRoundTrips(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(got, h) {
 			t.Fatalf("%+v came back as %+v, %v", h, got, err)
 		}
-		if s, id, doomed, ok := ParseHeldKey(h.HeldKey()); !ok || doomed || id != h.ID || s != h.Snapshot {
-			t.Fatalf("%s is parsed as %s %s %v %v", h.HeldKey(), s, id, doomed, ok)
+		if s, id, ok := ParseHeldKey(h.HeldKey()); !ok || id != h.ID || s != h.Snapshot {
+			t.Fatalf("%s is parsed as %s %s %v", h.HeldKey(), s, id, ok)
 		}
 		if id, ok := ParseBorrowKey(h.BorrowKey()); !ok || id != h.ID {
 			t.Fatalf("%s is parsed as %s %v", h.BorrowKey(), id, ok)
 		}
-		d := &Doomed{Volume: VolumeID{1}, Snapshot: h.Snapshot}
-		if got, err := DecodeDoomed(d.Encode()); err != nil || *got != *d {
-			t.Fatalf("%+v came back as %+v, %v", d, got, err)
-		}
-		if s, _, doomed, ok := ParseHeldKey(DoomedKey(h.Snapshot)); !ok || !doomed || s != h.Snapshot {
-			t.Fatalf("%s is parsed as %s %v %v", DoomedKey(h.Snapshot), s, doomed, ok)
-		}
 	})
-	for _, key := range []string{"hold/on/", "hold/on/1-2-3", "hold/on//doomed", "hold/on/x/doomed", "hold/on/1-2/AA0102030405060708090a0b0c0d0e0f",
-		"hold/on/1-2/aa01", "hold/by/1", "hold/by/aa0102030405060708090a0b0c0d0e0f0", "hold/on/1-2/aa0102030405060708090a0b0c0d0e0f/x"} {
-		if _, _, _, ok := ParseHeldKey(key); ok {
+	for _, key := range []string{"hold/", "hold/1-2-3", "hold//aa0102030405060708090a0b0c0d0e0f", "hold/x/aa0102030405060708090a0b0c0d0e0f", "hold/1-2/AA0102030405060708090a0b0c0d0e0f",
+		"hold/1-2/aa01", "borrow/1", "borrow/aa0102030405060708090a0b0c0d0e0f0", "hold/1-2/aa0102030405060708090a0b0c0d0e0f/x"} {
+		if _, _, ok := ParseHeldKey(key); ok {
 			t.Errorf("%q was taken for the key of a hold", key)
 		}
 		if _, ok := ParseBorrowKey(key); ok {
@@ -78,10 +64,9 @@ func TestHoldRoundTrips(t *testing.T) {
 // TestDamagedHolds flips each bit, cuts at each length, and seals what no writer writes.
 func TestDamagedHolds(t *testing.T) {
 	decode := map[string]func([]byte) error{
-		"hold":   func(b []byte) error { _, err := DecodeHold(b); return err },
-		"doomed": func(b []byte) error { _, err := DecodeDoomed(b); return err },
+		"hold": func(b []byte) error { _, err := DecodeHold(b); return err },
 	}
-	for name, good := range map[string][]byte{"hold": vectorHold().Encode(), "doomed": vectorDoomed().Encode()} {
+	for name, good := range map[string][]byte{"hold": vectorHold().Encode()} {
 		for i := range good {
 			for bit := range 8 {
 				b := bytes.Clone(good)
@@ -117,20 +102,12 @@ func TestDamagedHolds(t *testing.T) {
 
 func FuzzDecodeHold(f *testing.F) {
 	f.Add(vectorHold().Encode())
-	f.Add(vectorDoomed().Encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if h, err := DecodeHold(b); err == nil && !bytes.Equal(h.Encode(), b) {
 			t.Errorf("%x is %+v, which is %x", b, h, h.Encode())
 		}
-		if d, err := DecodeDoomed(b); err == nil && !bytes.Equal(d.Encode(), b) {
-			t.Errorf("%x is %+v, which is %x", b, d, d.Encode())
-		}
-		for _, e := range []error{errOf(DecodeHold(b)), errOf(DecodeDoomed(b))} {
-			if e != nil && !errors.Is(e, ErrDamaged) && !errors.Is(e, ErrFormat) {
-				t.Errorf("%x: %v", b, e)
-			}
+		if _, err := DecodeHold(b); err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrFormat) {
+			t.Errorf("%x: %v", b, err)
 		}
 	})
 }
-
-func errOf[T any](_ T, err error) error { return err }

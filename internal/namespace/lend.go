@@ -54,3 +54,21 @@ func (s *State) Borrowed() []Placed {
 	}
 	return slices.Clip(all)
 }
+
+// Own gives every container that is borrowed the place that to names, which holds the same bytes at the same offsets: for a copy of a
+// namespace before it is encoded. The owners are forgotten.
+func (s *State) Own(to func(Container) Container) {
+	s.containers = make(map[Container]Use, len(s.containers))
+	for _, f := range s.files {
+		f.extents = slices.Clone(f.extents)
+		for i := range f.extents {
+			e := &f.extents[i]
+			if e.Container.Owner != 0 {
+				e.Container = to(e.Container)
+			}
+			u := s.containers[e.Container]
+			s.containers[e.Container] = Use{u.Bytes + e.Len, u.Refs + 1}
+		}
+	}
+	s.owners = nil
+}

@@ -1,0 +1,117 @@
+package forstfs
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/internal/namespace"
+)
+
+// copyMemory bounds the bytes that are on their way from one store to another.
+const copyMemory = 128 << 20
+
+// copyAll copies every container that the clone would borrow into objects of its own, and makes its names point there.
+func (c *cloner) copyAll(ctx context.Context, lent *namespace.State) error {
+	nonce := randomNonce(c.o)
+	var todo []moved
+	var total, done atomic.Int64
+	for x := range lent.Containers() {
+		m := moved{from: x, to: namespace.Container{Kind: namespace.Object, CRC: x.CRC, Nonce: nonce, Num: uint64(len(todo)) + 1}}
+		p := c.lenderOf(lent.Owners()[x.Owner-1].Volume)
+		if p == nil {
+			return fmt.Errorf("%w: container %+v is of a volume that nothing names", ErrDamaged, x)
+		}
+		m.store = p.store
+		todo = append(todo, m)
+		total.Add(int64(x.CRC))
+		c.made = append(c.made, objectKey(m.to))
+	}
+	if len(todo) == 0 {
+		return nil
+	}
+	tell := c.co.Progress
+	if tell == nil {
+		tell = func(int64, int64) {}
+	}
+	tell(0, total.Load())
+	memory := newBudget(copyMemory)
+	err := parallel(todo, func(m moved) error {
+		defer memory.release(int64(m.from.CRC))
+		for {
+			at, ok := memory.tryAt(int64(m.from.CRC))
+			if ok {
+				break
+			}
+			memory.wait(at)
+		}
+		if err := m.copy(ctx, c.dst, c.o); err != nil {
+			return err
+		}
+		tell(done.Add(int64(m.from.CRC)), total.Load())
+		return nil
+	})
+	c.copied = done.Load()
+	if err != nil {
+		return err
+	}
+	to := map[namespace.Container]namespace.Container{}
+	for _, m := range todo {
+		to[m.from] = m.to
+	}
+	lent.Own(func(x namespace.Container) namespace.Container { return to[x] })
+	return nil
+}
+
+func (c *cloner) lenderOf(volume [16]byte) *pledge {
+	for _, p := range c.lenders {
+		if p.hold.Lender == volume {
+			return p
+		}
+	}
+	return nil
+}
+
+func randomNonce(o *Options) uint64 {
+	if o.Nonce != nil {
+		return o.Nonce()
+	}
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// moved is a container on its way into an object of the same layout.
+type moved struct {
+	from, to namespace.Container
+	store    driver.Store // that holds from
+}
+
+// copy makes the object durable in dst: on the server where the stores can, else through this process's memory. Of the body of a snapshot, only the part that
+// extents refer to goes along.
+func (m moved) copy(ctx context.Context, dst driver.Store, o *Options) error {
+	from, key := objectKey(m.from), objectKey(m.to)
+	if in, ok := driver.As[driver.Importer](dst); ok && m.from.Kind == namespace.Object {
+		switch err := in.Import(ctx, m.store, from, key); driver.KindOf(err) {
+		case driver.KindUnsupported:
+		default:
+			if err == nil {
+				return nil
+			}
+			if !retryable(err) {
+				return fmt.Errorf("copy %s: %w", from, err)
+			}
+		}
+	}
+	data := make([]byte, m.from.CRC)
+	if err := driver.ReadFull(ctx, m.store, from, 0, data); err != nil {
+		return fmt.Errorf("copy %s: %w", from, err)
+	}
+	if err := putAgain(ctx, dst, key, data, o.RetryBudget); err != nil {
+		return fmt.Errorf("copy %s: %w", from, err)
+	}
+	return nil
+}
