@@ -1,9 +1,10 @@
-# Everything runs from a clean clone with nothing but Go: servers and tools are built from source into .cache.
+# Everything runs from a clean clone with Go, and Java 17 and Maven for HDFS: servers and tools are built or downloaded into .cache.
+# Without Java: make test SERVERS=s3.
 
 STATICCHECK_VERSION := v0.8.2
 STATICCHECK := .cache/bin/staticcheck-$(STATICCHECK_VERSION)
 TESTENV := .cache/bin/forst-testenv
-SERVERS := s3
+SERVERS := s3 hdfs
 TEST_TIMEOUT ?= 30m
 FUZZTIME ?= 30s
 

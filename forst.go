@@ -7,14 +7,16 @@ import (
 
 	"github.com/forst-go/forst/forstfs"
 	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/forstfs/hdfs"
 	"github.com/forst-go/forst/forstfs/local"
 	"github.com/forst-go/forst/forstfs/s3"
 )
 
-// Drivers returns a new registry that knows the schemes file and s3. The caller may register more.
+// Drivers returns a new registry that knows the schemes file, hdfs and s3. The caller may register more.
 func Drivers() *driver.Registry {
 	r := &driver.Registry{}
 	r.Register("file", local.Opener)
+	r.Register("hdfs", hdfs.OpenURL)
 	r.Register("s3", s3.OpenURL)
 	return r
 }
@@ -24,7 +26,7 @@ func OpenStore(ctx context.Context, url string) (driver.Store, error) {
 	return Drivers().Open(ctx, url)
 }
 
-// Open opens the volume at a URL ("s3://bucket/prefix", "file:///dir") for writing and takes it over; see forstfs.Open. nil options open an existing volume
+// Open opens the volume at a URL ("s3://bucket/prefix", "hdfs://namenode:8020/dir", "file:///dir") for writing and takes it over; see forstfs.Open. nil options open an existing volume
 // with the defaults. Volumes opened by URL share one cache in memory, one for each cache directory, and budgets of memory and requests
 // (forstfs.Shared), unless o.Shared says otherwise.
 func Open(ctx context.Context, url string, o *forstfs.Options) (*forstfs.FS, error) {

@@ -29,7 +29,8 @@ while read -r cmd; do
     while [ -n "$running" ] && [ -d "/proc/$pid/task" ]; do
       running=
       for stat in /proc/"$pid"/task/*/stat; do
-        read -r _ _ state _ <"$stat" && [ "$state" != T ] && running=1
+        # The thread's name is in parentheses and may hold spaces.
+        read -r line <"$stat" && line=${line##*') '} && [ "${line%% *}" != T ] && running=1
       done
     done 2>/dev/null
     echo stopped ;;

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -17,7 +18,8 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// Build builds the named servers: "s3", and "s3-container", which is the same server in a container; its image is built when it starts.
+// Build builds the named servers: "s3", "hdfs", and "s3-container", which is the same server in a container; its image is built when it
+// starts.
 func Build(ctx context.Context, names []string) error {
 	for _, name := range names {
 		switch name {
@@ -25,8 +27,15 @@ func Build(ctx context.Context, names []string) error {
 			if err := BuildMinio(ctx, os.Stderr); err != nil {
 				return err
 			}
+		case "hdfs":
+			if os.Getenv(EnvHDFS) != "" {
+				continue // a cluster of the caller's own
+			}
+			if err := BuildHadoop(ctx, os.Stderr); err != nil {
+				return err
+			}
 		default:
-			return fmt.Errorf("unknown server %q; known: s3, s3-container", name)
+			return fmt.Errorf("unknown server %q; known: s3, s3-container, hdfs", name)
 		}
 	}
 	return nil
@@ -81,6 +90,18 @@ func run(ctx context.Context, names, command []string, signals <-chan os.Signal)
 	env := os.Environ()
 	var required []string
 	for _, name := range names {
+		if name == "hdfs" {
+			c, vars, err := runHDFS(ctx)
+			if err != nil {
+				return 1, err
+			}
+			if c != nil {
+				defer c.end()
+			}
+			env = append(env, vars...)
+			required = append(required, "hdfs")
+			continue
+		}
 		start, what := startMinio, "MinIO"
 		if name == "s3-container" {
 			start, what = startMinioContainer, "MinIO in a container"
@@ -127,6 +148,25 @@ func run(ctx context.Context, names, command []string, signals <-chan os.Signal)
 			return 1, err
 		}
 	}
+}
+
+// runHDFS starts a cluster, unless the caller has one, and gives the variables that tell of it.
+func runHDFS(ctx context.Context) (*hdfsCluster, []string, error) {
+	if raw := os.Getenv(EnvHDFS); raw != "" {
+		u, err := url.Parse(raw)
+		if err != nil || u.Scheme != "hdfs" || u.Host == "" {
+			return nil, nil, fmt.Errorf("%s must be hdfs://HOST:PORT/DIRECTORY", EnvHDFS)
+		}
+		return nil, []string{EnvHDFSURL + "=" + u.JoinPath("run-"+randomText(4)).String()}, nil
+	}
+	began := time.Now()
+	c, err := startHDFS(ctx, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	h := c.handle(false)
+	fmt.Fprintf(os.Stderr, "HDFS serves at %s, after %v\n", c.rpc, time.Since(began).Round(100*time.Millisecond))
+	return c, []string{EnvHDFS + "=" + h.base.String(), EnvHDFSWeb + "=" + c.http, EnvHDFSURL + "=" + h.URLIn("/run")}, nil
 }
 
 // addHeader is an SDK option that sets one header of a request.

@@ -32,6 +32,7 @@ var known = map[string]func() (why string, ok bool){
 		}
 		return "", true
 	},
+	"hdfs": hdfsAvailable,
 	// Not found by looking, because no other run may need an engine, or use one that happens to be there.
 	"containers": func() (string, bool) {
 		if !Required("containers") {

@@ -1,0 +1,492 @@
+package hdfs
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"path"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/forst-go/forst/forstfs/driver"
+)
+
+const (
+	flagCreate    = 0x01
+	flagReplicate = 0x80 // no erasure coding, whatever the directory says
+
+	// askFirst is the size from which a create asks whether the object is there before it sends its bytes.
+	askFirst = 256 << 10
+)
+
+// Put implements driver.Store. The object is a file of one block, written under a temporary name and renamed. What is durable when Put
+// returns nil is told by Config.Sync. It costs four calls to the NameNode and one pipeline of DataNodes. A DataNode that fails costs
+// another temporary file, away from that node; data is sent again from memory. A Put that meets an object with IfAbsent has written its
+// bytes in vain, unless they are many.
+func (s *Store) Put(ctx context.Context, key string, data []byte, o driver.PutOptions) error {
+	c := call{op: "put", key: key, bytes: int64(len(data))}
+	if err := driver.CheckKey(key); err != nil {
+		return s.fail(c, driver.KindInvalid, err)
+	}
+	r, err := s.begin(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	s.maybeSweep()
+	if o.IfAbsent && len(data) >= askFirst {
+		if st, err := r.stat(s.file(key)); err != nil {
+			return r.fail(err)
+		} else if st != nil && fileType(st) != isDir {
+			return s.fail(c, driver.KindExist, nil)
+		}
+	}
+	for {
+		err := r.put(data, o.IfAbsent)
+		if err == nil {
+			return nil
+		}
+		if err = r.retry(err); err != nil {
+			return r.fail(err)
+		}
+	}
+}
+
+// put is one attempt with a temporary file of its own.
+func (r *running) put(data []byte, ifAbsent bool) error {
+	s := r.s
+	t := &temp{path: s.cfg.Root + "/" + tempDir + "/" + s.holder + "-" + strconv.FormatUint(s.counter.Add(1), 36)}
+	err := r.write(t, data)
+	if err == nil {
+		err = r.place(t, ifAbsent)
+	}
+	if err != nil && !t.placed {
+		s.discard(t.path)
+	}
+	return err
+}
+
+// temp is a file on its way to its name.
+type temp struct {
+	path   string
+	id     uint64 // of its inode
+	placed bool
+}
+
+// discard removes a temporary file beside the caller, if that can be done soon; the rest is swept later.
+func (s *Store) discard(path string) {
+	s.background(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, 2*s.cfg.AttemptTimeout)
+		defer cancel()
+		_ = s.nns.once(ctx, s.cfg.AttemptTimeout, "delete", message("DeleteRequestProto", fields{"src": path, "recursive": false}), empty("DeleteResponseProto"))
+	})
+}
+
+func permission(mode uint32) protoreflect.Message {
+	return message("FsPermissionProto", fields{"perm": mode})
+}
+
+// write makes the temporary file, complete and closed.
+func (r *running) write(t *temp, data []byte) error {
+	s := r.s
+	d, err := r.clusterDefaults()
+	if err != nil {
+		return err
+	}
+	replication := uint32(s.cfg.Replication)
+	if replication == 0 {
+		replication = d.replication
+	}
+	size := (int64(len(data)) + s.cfg.MinBlockSize - 1) / s.cfg.MinBlockSize * s.cfg.MinBlockSize
+	made := empty("CreateResponseProto")
+	// Not repeated under this name: an answer that was lost would look like a file of somebody else.
+	err = s.nns.once(r.ctx, r.timeout(), "create", message("CreateRequestProto", fields{
+		"src": t.path, "masked": permission(0o644), "clientName": s.holder, "createFlag": uint32(flagCreate | flagReplicate),
+		"createParent": true, "replication": replication, "blockSize": uint64(max(size, s.cfg.MinBlockSize)),
+	}), made)
+	if err != nil {
+		if isClass(err, exExists, exBeingCreated) {
+			return transient("a temporary file has the name of another: %w", err)
+		}
+		return err
+	}
+	t.id = get(get(made, "fs").Message(), "fileId").Uint()
+	var last protoreflect.Message
+	if len(data) > 0 {
+		if last, err = r.block(t, data, min(int(replication), s.cfg.MinReplicas)); err != nil {
+			return err
+		}
+	}
+	return r.complete(t, last)
+}
+
+// block writes the one block of a file and gives its description for complete.
+func (r *running) block(t *temp, data []byte, least int) (protoreflect.Message, error) {
+	s := r.s
+	bad, due := s.seen.all()
+	s.retryBad(due)
+	located, err := r.addBlock(t, bad)
+	if err != nil {
+		return nil, err
+	}
+	b, pipeline := get(located, "b").Message(), s.nodesOf(located)
+	if len(pipeline) < least {
+		return nil, transient("the cluster gives %d DataNodes of at least %d", len(pipeline), least)
+	}
+	if s.cfg.OnCall != nil {
+		s.cfg.OnCall(r.ctx, "write")
+	}
+	if culprit, err := r.stream(located, pipeline, data); err != nil {
+		if r.ctx.Err() == nil {
+			if culprit >= 0 {
+				s.seen.fail(pipeline[culprit])
+			} else if !r.blame(pipeline) && r.tries > 0 {
+				// All answer and yet it does not work: keep away from one after the other.
+				s.seen.fail(pipeline[r.tries%len(pipeline)])
+			}
+		}
+		return nil, err
+	}
+	last := message("ExtendedBlockProto", fields{"poolId": get(b, "poolId").String(), "blockId": get(b, "blockId").Uint(),
+		"generationStamp": get(b, "generationStamp").Uint(), "numBytes": uint64(len(data))})
+	return last, nil
+}
+
+// addBlock asks for DataNodes away from the bad ones; from any, if there are no others.
+func (r *running) addBlock(t *temp, bad []node) (protoreflect.Message, error) {
+	for {
+		exclude := make([]protoreflect.Message, len(bad))
+		for i, n := range bad {
+			exclude[i] = n.info
+		}
+		resp := empty("AddBlockResponseProto")
+		err := r.s.nns.once(r.ctx, r.timeout(), "addBlock", message("AddBlockRequestProto", fields{
+			"src": t.path, "clientName": r.s.holder, "fileId": t.id, "excludeNodes": exclude}), resp)
+		if err == nil {
+			return get(resp, "block").Message(), nil
+		}
+		if isClass(err, exIO) {
+			// "could only be written to 0 of the 1 minReplication nodes": no class of its own.
+			if len(bad) == 0 {
+				return nil, &failure{driver.KindTransient, fmt.Errorf("no DataNode takes the block: %w", err), true}
+			}
+			bad = nil
+			continue
+		}
+		if isClass(err, exLeaseExpired, exNotFound) {
+			return nil, transient("the temporary file was removed: %w", err)
+		}
+		if err := r.retry(err); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// complete closes the file. The NameNode says no until a first DataNode has told it of the block, which is a matter of milliseconds.
+func (r *running) complete(t *temp, last protoreflect.Message) error {
+	f := fields{"src": t.path, "clientName": r.s.holder, "fileId": t.id}
+	if last != nil {
+		f["last"] = last
+	}
+	wait := time.Millisecond
+	patience := time.Now().Add(2 * r.timeout())
+	for {
+		resp, err := r.ask("complete", message("CompleteRequestProto", f), "CompleteResponseProto")
+		if isClass(err, exLeaseExpired, exNotFound) {
+			return transient("the temporary file was removed: %w", err)
+		}
+		if err != nil {
+			return err
+		}
+		if get(resp, "result").Bool() {
+			return nil
+		}
+		if time.Now().After(patience) {
+			return transient("the NameNode has heard of no replica of the block")
+		}
+		if err := r.sleep(wait); err != nil {
+			return err
+		}
+		wait = min(2*wait, 50*time.Millisecond)
+	}
+}
+
+// place renames the file to the key's name.
+func (r *running) place(t *temp, ifAbsent bool) error {
+	s := r.s
+	dst := s.file(r.key)
+	if err := r.makeDir(path.Dir(dst)); err != nil {
+		return err
+	}
+	for try := 0; ; try++ {
+		err := s.nns.once(r.ctx, r.timeout(), "rename2", message("Rename2RequestProto", fields{"src": t.path, "dst": dst, "overwriteDest": !ifAbsent}), empty("Rename2ResponseProto"))
+		if err == nil {
+			t.placed = true
+			return nil
+		}
+		if r.ctx.Err() != nil {
+			return err
+		}
+		if isClass(err, exParentNotDir) {
+			return err
+		}
+		if f := classify(err); f.again {
+			// It may have been carried out, or may be yet.
+			if err := r.retry(err); err != nil {
+				return err
+			}
+			continue
+		}
+		if !isClass(err, exExists, exNotFound, exIO) {
+			return err
+		}
+		done, serr := r.why(t, dst, ifAbsent, err)
+		if done || serr != nil {
+			return serr
+		}
+		if try == 100 {
+			return transient("directories come and go: %w", err)
+		}
+	}
+}
+
+// why finds out what a refused rename means. With done the object has its name; with neither done nor an error the rename may be
+// tried again.
+func (r *running) why(t *temp, dst string, ifAbsent bool, err error) (done bool, _ error) {
+	there, serr := r.stat(dst)
+	if serr != nil {
+		return false, serr
+	}
+	switch {
+	case there != nil && get(there, "fileId").Uint() == t.id:
+		t.placed = true // an earlier attempt, whose answer was lost
+		return true, nil
+	case there != nil && fileType(there) == isDir:
+		return false, r.clearDir(dst)
+	case there != nil && ifAbsent:
+		return false, final(driver.KindExist, nil)
+	}
+	own, serr := r.stat(t.path)
+	switch {
+	case serr != nil:
+		return false, serr
+	case own == nil:
+		// Swept by somebody, or renamed, and replaced or deleted since.
+		return false, transient("the temporary file was removed: %w", err)
+	}
+	dir := path.Dir(dst)
+	r.s.forget(dir)
+	if merr := r.makeDir(dir); merr != nil {
+		return false, merr
+	}
+	if isClass(err, exIO) {
+		return false, &failure{driver.KindTransient, err, true}
+	}
+	return false, nil
+}
+
+// makeDir makes a directory with its parents unless this store knows that it is there.
+func (r *running) makeDir(dir string) error {
+	s := r.s
+	s.mu.Lock()
+	known := s.dirs[dir]
+	s.mu.Unlock()
+	if known {
+		return nil
+	}
+	_, err := r.ask("mkdirs", message("MkdirsRequestProto", fields{"src": dir, "masked": permission(0o755), "createParent": true}), "MkdirsResponseProto")
+	if isClass(err, exExists) {
+		return final(driver.KindInvalid, fmt.Errorf("a key must not be a /-prefix of another: a parent of this one is an object: %w", err))
+	}
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	if len(s.dirs) > 4096 {
+		clear(s.dirs)
+	}
+	s.dirs[dir] = true
+	s.mu.Unlock()
+	return nil
+}
+
+func (s *Store) forget(dir string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.dirs, dir)
+}
+
+// clearDir removes a directory in which there are directories at most: what deleted objects left.
+func (r *running) clearDir(dir string) error {
+	w := &walker{r: r}
+	for name := range w.names(dir, "") {
+		if w.err != nil {
+			break
+		}
+		if !name.dir {
+			return final(driver.KindInvalid, fmt.Errorf("a key must not be a /-prefix of another, and there is an object %s/%s", dir, name.name))
+		}
+		if err := r.clearDir(dir + "/" + name.name); err != nil {
+			return err
+		}
+	}
+	if w.err != nil {
+		return w.err
+	}
+	r.s.forget(dir)
+	return r.remove(dir)
+}
+
+// stream sends a block through a pipeline and waits until every node of it has finished the block. On an error culprit is the index of
+// the node that failed, or -1.
+func (r *running) stream(located protoreflect.Message, pipeline []node, data []byte) (culprit int, err error) {
+	b := get(located, "b").Message()
+	c, err := r.connect(pipeline[0], get(located, "blockToken").Message(), r.timeout())
+	if err != nil {
+		return 0, err
+	}
+	defer c.close()
+	op := message("OpWriteBlockProto", fields{
+		"header": opHeader(b, get(located, "blockToken").Message(), r.s.holder),
+		"stage":  protoreflect.EnumNumber(stageSetupCreate), "pipelineSize": uint32(len(pipeline)),
+		"minBytesRcvd": uint64(0), "maxBytesRcvd": uint64(0), "latestGenerationStamp": uint64(0),
+		"requestedChecksum": message("ChecksumProto", fields{"type": protoreflect.EnumNumber(typeCRC32C), "bytesPerChecksum": uint32(chunkSize)}),
+		"storageType":       pipeline[0].medium,
+	})
+	if id := pipeline[0].storage; id != "" {
+		put(op, "storageId", protoreflect.ValueOfString(id))
+	}
+	for _, n := range pipeline[1:] {
+		add(op, "targets", protoreflect.ValueOfMessage(n.info))
+		add(op, "targetStorageTypes", protoreflect.ValueOfEnum(n.medium))
+		if n.storage != "" {
+			add(op, "targetStorageIds", protoreflect.ValueOfString(n.storage))
+		}
+	}
+	req, err := request(opWriteBlock, op)
+	if err != nil {
+		return -1, err
+	}
+	if _, err := c.Write(req); err != nil {
+		return -1, transient("DataNode %s: %w", pipeline[0].addr, plain(err))
+	}
+	resp := empty("BlockOpResponseProto")
+	if err := receive(c.in, resp); err != nil {
+		return -1, transient("DataNode %s: %w", pipeline[0].addr, plain(err))
+	}
+	if st := get(resp, "status").Enum(); st != statusSuccess {
+		link := get(resp, "firstBadLink").String()
+		for i, n := range pipeline {
+			if at := get(n.info, "id").Message(); link != "" && link == get(at, "ipAddr").String()+":"+strconv.FormatUint(get(at, "xferPort").Uint(), 10) {
+				return i, transient("DataNode %s, a node of the pipeline, is not reached", n.addr)
+			}
+		}
+		return -1, transient("DataNode %s refuses the block: status %d: %s", pipeline[0].addr, st, get(resp, "message").String())
+	}
+	packets := (len(data)+packetSize-1)/packetSize + 1 // the last one is empty
+	type end struct {
+		culprit int
+		err     error
+	}
+	acked := make(chan end, 1)
+	go func() {
+		i, err := readAcks(c.in, packets, len(pipeline))
+		if err != nil {
+			c.Conn.Close() // ends the sender
+		}
+		acked <- end{i, err}
+	}()
+	werr := sendPackets(c, data, r.s.cfg.Sync == SyncDisk)
+	if werr != nil {
+		c.Conn.Close()
+	}
+	a := <-acked
+	switch {
+	case a.err != nil && a.culprit >= 0:
+		return a.culprit, transient("DataNode %s: %w", pipeline[a.culprit].addr, a.err)
+	case werr != nil:
+		return -1, transient("DataNode %s: %w", pipeline[0].addr, plain(werr))
+	case a.err != nil:
+		return -1, transient("DataNode %s: %w", pipeline[0].addr, plain(a.err))
+	}
+	return -1, nil
+}
+
+// sendPackets sends data and the empty packet that ends the block; sync asks for a sync with that one.
+func sendPackets(c *dnConn, data []byte, sync bool) error {
+	buf := make([]byte, 0, 64+4*(packetSize/chunkSize)+min(len(data), packetSize))
+	for off, seq := 0, int64(0); ; seq++ {
+		part := data[off:min(off+packetSize, len(data))]
+		last := len(part) == 0
+		chunks := (len(part) + chunkSize - 1) / chunkSize
+		header := packetHeader(int64(off), seq, last, len(part), last && sync)
+		buf = binary.BigEndian.AppendUint32(buf[:0], uint32(4+4*chunks+len(part)))
+		buf = binary.BigEndian.AppendUint16(buf, uint16(len(header)))
+		buf = append(buf, header...)
+		for i := 0; i < len(part); i += chunkSize {
+			buf = binary.BigEndian.AppendUint32(buf, crc32.Checksum(part[i:min(i+chunkSize, len(part))], castagnoli))
+		}
+		buf = append(buf, part...)
+		if _, err := c.Write(buf); err != nil {
+			return err
+		}
+		if last {
+			return nil
+		}
+		off += len(part)
+	}
+}
+
+// packetHeader is a PacketHeaderProto; all its fields have fixed lengths, on which Java relies.
+func packetHeader(offset, seq int64, last bool, n int, sync bool) []byte {
+	b := protowire.AppendTag(make([]byte, 0, 32), 1, protowire.Fixed64Type)
+	b = protowire.AppendFixed64(b, uint64(offset))
+	b = protowire.AppendTag(b, 2, protowire.Fixed64Type)
+	b = protowire.AppendFixed64(b, uint64(seq))
+	b = protowire.AppendTag(b, 3, protowire.VarintType)
+	b = protowire.AppendVarint(b, protowire.EncodeBool(last))
+	b = protowire.AppendTag(b, 4, protowire.Fixed32Type)
+	b = protowire.AppendFixed32(b, uint32(n))
+	if sync {
+		b = protowire.AppendTag(b, 5, protowire.VarintType)
+		b = protowire.AppendVarint(b, 1)
+	}
+	return b
+}
+
+// readAcks reads the acknowledgements of n packets. A node that reports an error is the culprit.
+func readAcks(in *bufio.Reader, n, nodes int) (culprit int, _ error) {
+	for want := int64(0); want < int64(n); {
+		ack := empty("PipelineAckProto")
+		if err := receive(in, ack); err != nil {
+			return -1, err
+		}
+		reply := get(ack, "reply").List()
+		for i := range reply.Len() {
+			if st := reply.Get(i).Enum(); st != statusSuccess {
+				if i >= nodes {
+					i = -1
+				}
+				return i, fmt.Errorf("the node reports status %d for a packet", st)
+			}
+		}
+		seq := get(ack, "seqno").Int()
+		if seq == -1 {
+			continue // a heartbeat
+		}
+		if seq != want {
+			return -1, fmt.Errorf("packet %d is acknowledged in place of %d", seq, want)
+		}
+		if reply.Len() < nodes {
+			return -1, errors.New("a node of the pipeline is missing in an acknowledgement")
+		}
+		want++
+	}
+	return -1, nil
+}

@@ -1,0 +1,255 @@
+package testenv
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+const (
+	// EnvHDFS names the shared cluster of a run, or one of your own: hdfs://HOST:PORT/DIRECTORY, with parameters if need be.
+	EnvHDFS = "FORST_TEST_HDFS"
+	// EnvHDFSWeb is the address HOST:PORT of its NameNode's web server; with it tests remove what they made.
+	EnvHDFSWeb = "FORST_TEST_HDFS_WEB"
+	// EnvHDFSURL is an hdfs:// URL on the shared cluster of a run, for commands; there is nothing below it.
+	EnvHDFSURL = "FORST_TEST_HDFS_URL"
+)
+
+// HDFSCluster is a NameNode and three DataNodes for tests.
+type HDFSCluster struct {
+	base *url.URL // a directory
+	web  string   // host:port of the NameNode's web server; empty if unknown
+	c    *hdfsCluster
+	own  bool // by one test, which may kill nodes
+}
+
+var (
+	hdfsOnce   sync.Once
+	hdfsShared *HDFSCluster
+	hdfsErr    error
+)
+
+func hdfsAvailable() (why string, ok bool) {
+	if os.Getenv(EnvHDFS) != "" {
+		return "", true
+	}
+	if _, err := os.Stat(HadoopPath()); err != nil {
+		return "there is no Hadoop: run `go run ./internal/testenv/cmd/forst-testenv build hdfs` once (Java 17, Maven, about 90 MB), or `make test`", false
+	}
+	return "", true
+}
+
+// HDFS returns the cluster that all tests of the run share, started if need be. See Need for when it skips. Tests must not stop its
+// nodes; they keep apart by URL.
+func HDFS(t testing.TB) *HDFSCluster {
+	t.Helper()
+	Need(t, "hdfs")
+	hdfsOnce.Do(func() {
+		if raw := os.Getenv(EnvHDFS); raw != "" {
+			u, err := url.Parse(raw)
+			if err != nil || u.Scheme != "hdfs" || u.Host == "" {
+				hdfsErr = fmt.Errorf("%s must be hdfs://HOST:PORT/DIRECTORY", EnvHDFS)
+				return
+			}
+			hdfsShared = &HDFSCluster{base: u, web: os.Getenv(EnvHDFSWeb)}
+			return
+		}
+		c, err := startHDFS(context.Background(), nil)
+		if err != nil {
+			hdfsErr = err
+			return
+		}
+		hdfsShared = c.handle(false) // the guards end it with this process
+	})
+	if hdfsErr != nil {
+		t.Fatal(hdfsErr)
+	}
+	return hdfsShared
+}
+
+func (c *hdfsCluster) handle(own bool) *HDFSCluster {
+	return &HDFSCluster{base: &url.URL{Scheme: "hdfs", Host: c.rpc, Path: "/forst"}, web: c.http, c: c, own: own}
+}
+
+// StartHDFS starts a cluster for this test alone, whose nodes may be killed, stopped and started again; it goes with the test. settings are
+// for hdfs-site.xml, in pairs.
+func StartHDFS(t testing.TB, settings ...string) *HDFSCluster {
+	t.Helper()
+	Need(t, "hdfs")
+	if _, err := os.Stat(HadoopPath()); err != nil {
+		t.Fatalf("a private cluster needs Hadoop here even where %s names a shared one: %v", EnvHDFS, err)
+	}
+	extra := map[string]string{}
+	for i := 0; i+1 < len(settings); i += 2 {
+		extra[settings[i]] = settings[i+1]
+	}
+	c, err := startHDFS(t.Context(), extra)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.end(); err != nil {
+			t.Errorf("ending HDFS: %v", err)
+		}
+	})
+	return c.handle(true)
+}
+
+// Address is host:port of the NameNode.
+func (h *HDFSCluster) Address() string { return h.base.Host }
+
+// Dir is the path of a fresh directory that does not exist yet, which is removed with the test.
+func (h *HDFSCluster) Dir(t testing.TB) string {
+	t.Helper()
+	dir := strings.TrimSuffix(h.base.Path, "/") + "/t-" + randomText(8)
+	if !h.own && h.web != "" { // a private cluster goes as a whole
+		t.Cleanup(func() {
+			if err := h.removeAll(dir); err != nil {
+				t.Errorf("removing %s: %v", dir, err)
+			}
+		})
+	}
+	return dir
+}
+
+// URL is the hdfs:// URL of a fresh directory.
+func (h *HDFSCluster) URL(t testing.TB) string {
+	t.Helper()
+	return h.URLIn(h.Dir(t))
+}
+
+// URLIn is the URL of a path.
+func (h *HDFSCluster) URLIn(path string) string {
+	u := *h.base
+	u.Path = path
+	return u.String()
+}
+
+func (h *HDFSCluster) removeAll(dir string) error {
+	req, err := http.NewRequest(http.MethodDelete, "http://"+h.web+"/webhdfs/v1"+dir+"?op=DELETE&recursive=true&user.name="+hadoopUser(), nil)
+	if err != nil {
+		return err
+	}
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("HTTP %d", resp.StatusCode)
+	}
+	return nil
+}
+
+func hadoopUser() string {
+	if name := os.Getenv("HADOOP_USER_NAME"); name != "" {
+		return name
+	}
+	return "forst"
+}
+
+// DataNodes is the number of DataNodes of a private cluster.
+func (h *HDFSCluster) DataNodes() int { return hdfsNodes }
+
+// KillDataNode ends DataNode i with SIGKILL. Its data stays.
+func (h *HDFSCluster) KillDataNode(t testing.TB, i int) { h.tell(t, h.node(t, i), "kill") }
+
+// PauseDataNode stops DataNode i with SIGSTOP: it takes connections and nothing answers.
+func (h *HDFSCluster) PauseDataNode(t testing.TB, i int) { h.tell(t, h.node(t, i), "stop") }
+
+// ResumeDataNode lets a stopped DataNode go on.
+func (h *HDFSCluster) ResumeDataNode(t testing.TB, i int) { h.tell(t, h.node(t, i), "cont") }
+
+// StartDataNode starts a killed DataNode again, on the same port and data. It does not wait: see WaitLive.
+func (h *HDFSCluster) StartDataNode(t testing.TB, i int) { h.tell(t, h.node(t, i), "run") }
+
+// KillNameNode ends the NameNode with SIGKILL. Its log stays.
+func (h *HDFSCluster) KillNameNode(t testing.TB) { h.tell(t, h.c.name, "kill") }
+
+// PauseNameNode stops the NameNode with SIGSTOP.
+func (h *HDFSCluster) PauseNameNode(t testing.TB) { h.tell(t, h.c.name, "stop") }
+
+// ResumeNameNode lets a stopped NameNode go on.
+func (h *HDFSCluster) ResumeNameNode(t testing.TB) { h.tell(t, h.c.name, "cont") }
+
+// StartNameNode starts a killed NameNode again, on the same ports and log. It does not wait: see WaitLive.
+func (h *HDFSCluster) StartNameNode(t testing.TB) { h.tell(t, h.c.name, "run") }
+
+// WaitLive waits until the NameNode works and counts n live DataNodes.
+func (h *HDFSCluster) WaitLive(t testing.TB, n int) {
+	t.Helper()
+	if err := h.c.ready(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// BlockFiles are the files in which DataNode i keeps blocks.
+func (h *HDFSCluster) BlockFiles(t testing.TB, i int) (files []string) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join(h.node(t, i).dir, "data"), func(p string, d os.DirEntry, err error) error {
+		if err == nil && strings.HasPrefix(d.Name(), "blk_") && !strings.HasSuffix(d.Name(), ".meta") {
+			files = append(files, p)
+		}
+		return nil // what goes away meanwhile is no error
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// Syncs is how often the DataNodes have synced files because a client asked for it.
+func (h *HDFSCluster) Syncs(t testing.TB) (n int64) {
+	t.Helper()
+	for i := range h.c.data {
+		// Only the DataNode's log knows the port that it was given, and the log is for warnings; the NameNode knows it, too.
+		addr, err := h.c.dataHTTP(t.Context(), i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := counter(t.Context(), addr, "Hadoop:service=DataNode,name=DataNodeActivity-*", "FsyncCount")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += k
+	}
+	return n
+}
+
+// Calls is how many calls the NameNode has answered.
+func (h *HDFSCluster) Calls(t testing.TB) int64 {
+	t.Helper()
+	n, err := counter(t.Context(), h.web, "Hadoop:service=NameNode,name=RpcActivityForPort*", "RpcProcessingTimeNumOps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func (h *HDFSCluster) node(t testing.TB, i int) *jvm {
+	t.Helper()
+	h.mustOwn(t)
+	return h.c.data[i]
+}
+
+func (h *HDFSCluster) tell(t testing.TB, j *jvm, command string) {
+	t.Helper()
+	h.mustOwn(t)
+	if _, err := j.guard.tell(command); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (h *HDFSCluster) mustOwn(t testing.TB) {
+	t.Helper()
+	if !h.own {
+		t.Fatal("the nodes of the shared cluster must not be stopped: use testenv.StartHDFS")
+	}
+}

@@ -1,0 +1,261 @@
+package testenv
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// hdfsNodes is the number of DataNodes of a cluster.
+const hdfsNodes = 3
+
+// hdfsCluster is a NameNode and DataNodes, each in a process of its own with a guard.
+type hdfsCluster struct {
+	rpc, http string // addresses of the NameNode
+	name      *jvm
+	data      []*jvm
+}
+
+// jvm is one server of the cluster.
+type jvm struct {
+	guard *guard
+	dir   string
+	xfer  string // where a DataNode serves data
+}
+
+// startHDFS starts a cluster on free loopback ports and waits until it takes blocks on all DataNodes. extra are settings for
+// hdfs-site.xml.
+func startHDFS(ctx context.Context, extra map[string]string) (*hdfsCluster, error) {
+	var last error
+	for range 5 { // another process may take a free port before the server does
+		c, err := tryHDFS(ctx, extra)
+		if err == nil {
+			return c, nil
+		}
+		if last = err; !errors.Is(err, errPortTaken) {
+			break
+		}
+	}
+	return nil, last
+}
+
+func tryHDFS(ctx context.Context, extra map[string]string) (_ *hdfsCluster, err error) {
+	c := &hdfsCluster{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.end())
+		}
+	}()
+	ports := make([]string, 2+hdfsNodes)
+	for i := range ports {
+		if ports[i], err = freePort(); err != nil {
+			return nil, err
+		}
+	}
+	c.rpc, c.http = ports[0], ports[1]
+	core := map[string]string{"fs.defaultFS": "hdfs://" + c.rpc, "hadoop.security.authentication": "simple"}
+	settings := map[string]string{
+		"dfs.namenode.rpc-address": c.rpc, "dfs.namenode.http-address": c.http,
+		"dfs.replication": "3", "dfs.permissions.enabled": "false",
+		"dfs.namenode.safemode.extension": "0", "dfs.namenode.safemode.min.datanodes": "1",
+		"dfs.namenode.datanode.registration.ip-hostname-check": "false", "dfs.datanode.hostname": "127.0.0.1",
+		// A node counts as dead after 2*1 s + 10*1 s in place of ten and a half minutes.
+		"dfs.heartbeat.interval": "1", "dfs.namenode.heartbeat.recheck-interval": "1000",
+		"dfs.namenode.redundancy.considerLoad": "false", "dfs.namenode.redundancy.interval.seconds": "1s",
+		"dfs.namenode.avoid.read.stale.datanode": "true", "dfs.namenode.stale.datanode.interval": "3000",
+		"dfs.client.socket-timeout": "10000",
+		// The disk of a machine for tests is often nearly full.
+		"dfs.datanode.du.reserved": "0", "dfs.namenode.resource.du.reserved": "1048576",
+		"dfs.namenode.handler.count": "20", "dfs.datanode.directoryscan.interval": "-1", "dfs.block.scanner.volume.bytes.per.second": "0",
+	}
+	maps.Copy(settings, extra)
+	if c.name, err = newJVM("namenode", shmBase(), func(dir string) ([]string, error) {
+		settings["dfs.namenode.name.dir"] = "file://" + filepath.Join(dir, "name")
+		if err := os.CopyFS(filepath.Join(dir, "name"), os.DirFS(filepath.Join(HadoopPath(), "name"))); err != nil {
+			return nil, err
+		}
+		return hadoopJVM(HadoopPath(), dir, "org.apache.hadoop.hdfs.server.namenode.NameNode"), writeHadoopConf(dir, core, settings)
+	}); err != nil {
+		return nil, err
+	}
+	for i := range hdfsNodes {
+		node, err := newJVM("datanode", tempBase, func(dir string) ([]string, error) {
+			own := maps.Clone(settings)
+			own["dfs.datanode.data.dir"] = "file://" + filepath.Join(dir, "data")
+			own["dfs.datanode.address"] = ports[2+i] // its own port again after a restart
+			own["dfs.datanode.ipc.address"], own["dfs.datanode.http.address"] = "127.0.0.1:0", "127.0.0.1:0"
+			return hadoopJVM(HadoopPath(), dir, "org.apache.hadoop.hdfs.server.datanode.DataNode"), writeHadoopConf(dir, core, own)
+		})
+		if err != nil {
+			return nil, err
+		}
+		node.xfer = ports[2+i]
+		c.data = append(c.data, node)
+	}
+	for _, j := range append([]*jvm{c.name}, c.data...) {
+		if _, err := j.guard.run(); err != nil {
+			return nil, err
+		}
+	}
+	return c, c.ready(ctx, hdfsNodes)
+}
+
+// shmBase is where a NameNode keeps its log: each of its answers waits for a sync, and on a small machine's disk that is all one would
+// measure. What is there survives the process.
+func shmBase() string {
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() && !strings.HasPrefix(tempBase, "/dev/shm") {
+		if f, err := os.CreateTemp("/dev/shm", "forst-"); err == nil {
+			f.Close()
+			os.Remove(f.Name())
+			return "/dev/shm"
+		}
+	}
+	return tempBase
+}
+
+func newJVM(what, base string, args func(dir string) ([]string, error)) (*jvm, error) {
+	dir, err := os.MkdirTemp(base, "forst-"+what+"-")
+	if err != nil {
+		return nil, err
+	}
+	words, err := args(dir)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	g, err := newGuard(dir, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "JAVA_HOME=" + os.Getenv("JAVA_HOME")}, append([]string{"java"}, words...)...)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return &jvm{guard: g, dir: dir}, nil
+}
+
+// ready waits until the NameNode is out of safe mode and counts so many live DataNodes.
+func (c *hdfsCluster) ready(ctx context.Context, live int) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		state, err := c.state(ctx)
+		if err == nil && state.NumLiveDataNodes == live && state.FSState == "Operational" {
+			return nil
+		}
+		for _, j := range append([]*jvm{c.name}, c.data...) {
+			log := j.guard.log()
+			switch {
+			case strings.Contains(log, "Address already in use") || strings.Contains(log, "Port in use"):
+				return errPortTaken
+			case strings.Contains(log, "ExitUtil: Exiting with status 1") || strings.Contains(log, "Could not find or load main class") || strings.Contains(log, "java: not found"):
+				return fmt.Errorf("HDFS does not start:\n%s", log)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("HDFS does not become ready: %+v, %w\n%s", state, errors.Join(err, ctx.Err()), c.name.guard.log())
+		}
+	}
+}
+
+// hdfsState is what the NameNode says about the cluster.
+type hdfsState struct {
+	FSState          string
+	NumLiveDataNodes int
+	NumDeadDataNodes int
+}
+
+func (c *hdfsCluster) state(ctx context.Context) (s hdfsState, err error) {
+	var bean struct{ Beans []hdfsState }
+	if err := jmx(ctx, c.http, "Hadoop:service=NameNode,name=FSNamesystemState", &bean); err != nil {
+		return s, err
+	}
+	if len(bean.Beans) != 1 {
+		return s, errors.New("the NameNode has no state yet")
+	}
+	return bean.Beans[0], nil
+}
+
+// jmx asks a server of Hadoop for beans.
+func jmx(ctx context.Context, addr, query string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/jmx?qry="+query, nil)
+	if err != nil {
+		return err
+	}
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("HTTP %d", resp.StatusCode)
+	}
+	return json.Unmarshal(body, into)
+}
+
+// end kills all servers, removes their folders and waits for both.
+func (c *hdfsCluster) end() error {
+	var errs []error
+	for _, j := range append([]*jvm{c.name}, c.data...) {
+		if j != nil {
+			errs = append(errs, j.guard.end())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// counter reads a number of a bean.
+func counter(ctx context.Context, addr, query, name string) (int64, error) {
+	var beans struct{ Beans []map[string]any }
+	if err := jmx(ctx, addr, query, &beans); err != nil {
+		return 0, err
+	}
+	var sum int64
+	found := false
+	for _, b := range beans.Beans {
+		if v, ok := b[name].(float64); ok {
+			sum += int64(v)
+			found = true
+		}
+	}
+	if !found {
+		return 0, fmt.Errorf("no %s in %s", name, strconv.Quote(query))
+	}
+	return sum, nil
+}
+
+// dataHTTP asks the NameNode for the address of a DataNode's web server.
+func (c *hdfsCluster) dataHTTP(ctx context.Context, i int) (string, error) {
+	var beans struct{ Beans []struct{ LiveNodes string } }
+	if err := jmx(ctx, c.http, "Hadoop:service=NameNode,name=NameNodeInfo", &beans); err != nil {
+		return "", err
+	}
+	if len(beans.Beans) != 1 {
+		return "", errors.New("the NameNode has no list of nodes")
+	}
+	var live map[string]struct{ InfoAddr, XferAddr string }
+	if err := json.Unmarshal([]byte(beans.Beans[0].LiveNodes), &live); err != nil {
+		return "", err
+	}
+	for _, n := range live {
+		if n.XferAddr == c.data[i].xfer {
+			return n.InfoAddr, nil
+		}
+	}
+	return "", fmt.Errorf("the NameNode does not know DataNode %d", i)
+}
