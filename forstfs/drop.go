@@ -7,6 +7,7 @@ import (
 
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/internal/journal"
+	"github.com/forst-go/forst/internal/namespace"
 )
 
 // Drop ends the volume for ever: from its return on no process can use it, and its objects are deleted. The prefix is not used
@@ -21,6 +22,9 @@ func (v *FS) Drop(ctx context.Context) error {
 	}
 	defer v.packer.unlock()
 	ctx = driver.WithComponent(ctx, driver.CompGC)
+	if err := v.unheld(ctx); err != nil {
+		return storeErr(fmt.Errorf("drop: %w", err))
+	}
 	if err := v.journal.Drop(ctx); err != nil {
 		return storeErr(fmt.Errorf("drop: %w", err))
 	}
@@ -51,20 +55,50 @@ func FinishDrop(ctx context.Context, store driver.Store, o *Options) error {
 	return deleteData(ctx, store)
 }
 
-// deleteData deletes all data objects of a dropped volume.
+// unheld dooms all snapshots and refuses while clones need one of them: what they read would go.
+func (v *FS) unheld(ctx context.Context) error {
+	if v.journal.Err() != nil { // dropped before: it was asked then
+		return nil
+	}
+	all, err := v.committed()
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	var dooms []*namespace.Op
+	for _, s := range all {
+		dooms = append(dooms, &namespace.Op{Kind: namespace.SnapDoom, Snap: &namespace.SnapOp{ID: s.ID}})
+	}
+	if err := v.journal.Wait(ctx, v.enqueue(dooms...)); err != nil {
+		return err
+	}
+	holds, err := v.holds(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, s := range all {
+		if n := holds[s.ID.String()]; n > 0 {
+			return fmt.Errorf("%d clones need snapshot %q: detach or drop them first; until then the volume lives on, but its snapshots are doomed", n, s.Name)
+		}
+	}
+	return nil
+}
+
+// deleteData deletes all data objects, bodies of snapshots, and requests of a dropped volume.
 func deleteData(ctx context.Context, store driver.Store) error {
 	var keys []string
-	for info, err := range store.List(ctx, journal.DataPrefix, "") {
-		if err != nil {
-			return fmt.Errorf("the volume is dropped, but its data objects are not all deleted: %w", storeErr(err))
+	for _, prefix := range []string{journal.DataPrefix, journal.SnapshotPrefix, journal.RequestPrefix} {
+		for info, err := range store.List(ctx, prefix, "") {
+			if err != nil {
+				return fmt.Errorf("the volume is dropped, but its objects are not all deleted: %w", storeErr(err))
+			}
+			keys = append(keys, info.Key)
 		}
-		keys = append(keys, info.Key)
 	}
 	if len(keys) == 0 {
 		return nil
 	}
 	if err := store.Delete(ctx, keys); err != nil {
-		return fmt.Errorf("the volume is dropped, but its data objects are not all deleted: %w", storeErr(err))
+		return fmt.Errorf("the volume is dropped, but its objects are not all deleted: %w", storeErr(err))
 	}
 	return nil
 }

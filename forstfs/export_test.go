@@ -49,7 +49,9 @@ func (v *FS) HeldLock() string {
 // SameNamespace reports whether what this process sees is what is acknowledged, byte for byte. Nothing may be under way.
 func (v *FS) SameNamespace() bool {
 	v.machine.mu.Lock()
-	acked := v.machine.acked.Encode()
+	st := v.machine.acked.Clone()
+	st.Forget()
+	acked := st.Encode()
 	v.machine.mu.Unlock()
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -134,11 +134,12 @@ func (g *collector) pending() int {
 // SweepReport says what a sweep found.
 type SweepReport struct {
 	Listed  int // data objects in the store
-	Orphans int // of older writers and in no file: deleted
+	Bodies  int // bodies of snapshots in the store
+	Orphans int // of older writers, in no file and no snapshot: deleted
 	Journal int // frames and images that came late: deleted
 }
 
-// Sweep lists all data objects and deletes those of older writers that are in no file, and late duplicates of trimmed frames. It
+// Sweep lists all data objects and bodies of snapshots, and deletes those of older writers that no file and no committed snapshot needs, and late duplicates of trimmed frames. It
 // is safe at any time on a volume that this process owns, and runs by itself after each takeover.
 func (v *FS) Sweep(ctx context.Context) (SweepReport, error) {
 	var r SweepReport
@@ -157,11 +158,21 @@ func (v *FS) Sweep(ctx context.Context) (SweepReport, error) {
 			old = append(old, namespace.Container{Kind: namespace.Object, CRC: uint32(info.Size), Epoch: epoch, Nonce: nonce, Num: num})
 		}
 	}
+	for info, err := range v.store.List(ctx, journal.SnapshotPrefix, "") {
+		if err != nil {
+			return r, err
+		}
+		r.Bodies++
+		epoch, nonce, num, ok := journal.ParseSnapshotKey(info.Key)
+		if ok && epoch < v.journal.Epoch() && !mutant.On(mutSnapSweepLeaks) {
+			old = append(old, namespace.Container{Kind: namespace.Body, Epoch: epoch, Nonce: nonce, Num: num})
+		}
+	}
 	// What is in use is compared by name: a size that differs is for fsck to report, not for a sweep to act on.
 	used := map[objectName]bool{}
 	v.machine.mu.Lock()
 	for c := range v.machine.acked.Needed() {
-		used[nameOf(c)] = true
+		used[nameOf(c)] = c.Kind != namespace.Body || !mutant.On(mutSnapSweep)
 	}
 	v.machine.mu.Unlock()
 	v.mu.Lock()

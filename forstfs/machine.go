@@ -17,8 +17,9 @@ import (
 type machine struct {
 	v *FS
 
-	mu    sync.Mutex // taken before FS.mu, never while FS.mu is held
-	acked *namespace.State
+	mu     sync.Mutex // taken before FS.mu, never while FS.mu is held
+	acked  *namespace.State
+	taking map[namespace.SnapshotID]*taking // snapshots that this process has begun
 }
 
 func (m *machine) Reset() { m.replace(namespace.New()) }
@@ -90,6 +91,11 @@ func (m *machine) Apply(f *journal.Frame) error {
 		}
 		if err := m.acked.Apply(op, ext); err != nil {
 			return err
+		}
+		if op.Kind == namespace.SnapBegin {
+			if err := m.begun(op, f.Seq); err != nil {
+				return err
+			}
 		}
 		if v.live != nil {
 			return v.ackedOp(op, ext)
@@ -192,7 +198,7 @@ func (v *FS) victims(op *namespace.Op) []namespace.File {
 		if op.Path != op.Path2 {
 			add(op.Path2)
 		}
-	case namespace.RemoveAll:
+	case namespace.RemoveAll, namespace.Restore:
 		for ino := range v.nodes {
 			if f, ok := v.live.File(ino); ok {
 				fs = append(fs, f)
@@ -228,7 +234,7 @@ func (m *machine) Image() ([]byte, error) {
 	return m.acked.Encode(), nil
 }
 
-// FirstLive is the first frame that the acknowledged namespace or an open handle needs.
+// FirstLive is the first frame that the acknowledged namespace, a snapshot that was begun, or an open handle needs.
 func (m *machine) FirstLive() (uint64, bool) {
 	m.mu.Lock()
 	first, ok := m.acked.FirstFrame()

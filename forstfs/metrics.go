@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/forst-go/forst/cache"
 	"github.com/forst-go/forst/forstfs/driver"
@@ -36,6 +37,8 @@ type Metrics struct {
 	ForegroundGETs int64           // GETs for which a read of a file waited, those of its read-ahead included; a LocalOnly volume has none
 	PendingDeletes int             // unreachable objects that are still in the store
 	Deleted        int64           // objects deleted
+	Ledger         Ledger          // of the bytes in the store
+	Staleness      time.Duration   // of a follower: the time since its last successful refresh began
 }
 
 // Metrics takes the picture; it makes no request.
@@ -48,6 +51,7 @@ func (v *FS) Metrics() Metrics {
 	if !v.readOnly {
 		m.Journal = v.journal.Metrics()
 	}
+	m.Ledger, m.Staleness = v.ledger(), v.staleness()
 	v.mu.Lock()
 	m.Namespace = v.live.Stats()
 	v.mu.Unlock()
@@ -64,5 +68,9 @@ func (m Metrics) String() string {
 	fmt.Fprintf(&b, "memory:    %d bytes to upload, %d read ahead\n", m.UploadMemory, m.AheadMemory)
 	fmt.Fprintf(&b, "reads:     %d GETs in the foreground\n", m.ForegroundGETs)
 	fmt.Fprintf(&b, "deleted:   %d objects, %d pending\n", m.Deleted, m.PendingDeletes)
+	fmt.Fprintf(&b, "ledger:    %v\n", m.Ledger)
+	if m.Staleness > 0 {
+		fmt.Fprintf(&b, "follower:  %v behind at most\n", m.Staleness.Round(time.Millisecond))
+	}
 	return b.String()
 }

@@ -101,6 +101,9 @@ func (v *FS) Open(ctx context.Context, name string, o *OpenOptions) (*File, erro
 	if err != nil {
 		return nil, pathErr("open", name, err)
 	}
+	if err := v.fresh(ctx); err != nil {
+		return nil, pathErr("open", name, err)
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if err := v.usable(); err != nil {
@@ -246,6 +249,9 @@ func (v *FS) List(ctx context.Context, dir string) ([]string, error) {
 	if err != nil {
 		return nil, pathErr("list", dir, err)
 	}
+	if err := v.fresh(ctx); err != nil {
+		return nil, pathErr("list", dir, err)
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if err := v.usable(); err != nil {
@@ -266,6 +272,9 @@ func (v *FS) List(ctx context.Context, dir string) ([]string, error) {
 func (v *FS) ReadDir(ctx context.Context, dir string) ([]FileInfo, error) {
 	p, err := namespace.Clean(dir)
 	if err != nil {
+		return nil, pathErr("readdir", dir, err)
+	}
+	if err := v.fresh(ctx); err != nil {
 		return nil, pathErr("readdir", dir, err)
 	}
 	v.mu.Lock()
@@ -289,6 +298,9 @@ func (v *FS) Stat(ctx context.Context, name string) (FileInfo, error) {
 	p, err := namespace.Clean(name)
 	if err != nil { // a name that cannot exist
 		return FileInfo{}, pathErr("stat", name, fs.ErrNotExist)
+	}
+	if err := v.fresh(ctx); err != nil {
+		return FileInfo{}, pathErr("stat", name, err)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -335,6 +347,9 @@ func (v *FS) Walk(ctx context.Context, fn func(path string, info FileInfo) error
 		info FileInfo
 	}
 	var all []found
+	if err := v.fresh(ctx); err != nil {
+		return err
+	}
 	v.mu.Lock()
 	err := v.usable()
 	if err == nil {

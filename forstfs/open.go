@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/internal/journal"
@@ -37,6 +38,9 @@ func OpenReadOnly(ctx context.Context, store driver.Store, o *Options) (*FS, err
 
 func open(ctx context.Context, store driver.Store, o *Options, readOnly bool) (*FS, error) {
 	v, err := newFS(store, o, readOnly)
+	if err == nil && !readOnly && o != nil && o.Snapshot != "" {
+		err = errors.New("Options.Snapshot: a snapshot opens read-only; to go back to it, open the volume and call Restore")
+	}
 	if err == nil {
 		if err = v.start(ctx); err == nil {
 			return v, nil
@@ -109,7 +113,9 @@ func newFS(store driver.Store, o *Options, readOnly bool) (*FS, error) {
 	v.buffers = buffers{free: map[int][][]byte{}, max: v.budget.max + min(v.budget.max/4, poolSlack)}
 	v.uploads = make(chan struct{}, max(v.caps.Concurrency, 4))
 	v.bg, v.cancel = context.WithCancel(context.Background())
-	v.machine = &machine{v: v, acked: namespace.New()}
+	v.machine = &machine{v: v, acked: namespace.New(), taking: map[namespace.SnapshotID]*taking{}}
+	v.opened = time.Now()
+	v.snapBusy, v.refreshing = make(chan struct{}, 1), make(chan struct{}, 1)
 	v.live = v.machine.acked
 	v.gc = &collector{v: v, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 	v.packer = &packer{v: v, wake: make(chan struct{}, 1), busy: make(chan struct{}, 1)}
@@ -133,6 +139,11 @@ func (v *FS) start(ctx context.Context) error {
 			return v.explain(ctx, err)
 		}
 		v.reader, v.id = r, r.Volume()
+		if v.o.Snapshot != "" {
+			if err := v.showSnapshot(ctx, v.o.Snapshot); err != nil {
+				return err
+			}
+		}
 		return v.keepLocal(ctx)
 	}
 	v.live = nil
@@ -156,11 +167,13 @@ func (v *FS) start(ctx context.Context) error {
 	v.id = j.Volume()
 	v.mu.Lock()
 	v.live = v.machine.acked.Clone()
+	v.live.Forget() // snapshots are of the acknowledged namespace only
 	v.mu.Unlock()
 	v.journal = j
 	v.gc.released(v.machine.acked.TakeReleased())
 	v.wg.Go(v.gc.run)
 	v.wg.Go(v.packer.run)
+	v.wg.Go(v.runErrands)
 	v.wg.Go(v.afterTakeover)
 	v.packer.poke()
 	return v.keepLocal(ctx)

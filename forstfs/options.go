@@ -106,6 +106,15 @@ type Options struct {
 	// to give holds back, put and delete. forst.Open sets it; without it a clone's borrowed bytes cannot be read.
 	OpenStore func(ctx context.Context, location string) (driver.Store, error)
 
+	// Snapshot makes OpenReadOnly show this snapshot, by name or id, in place of the volume as it is now.
+	Snapshot string
+	// MaxStaleness bounds how old the state of a read-only volume may be when names or bytes are read: if it is older, it is refreshed
+	// first (a GET and a LIST), and if that fails, so does the call. 0: it changes only by Refresh.
+	MaxStaleness time.Duration
+	// RequestInterval is how often a writer looks for requests of other processes and for expired snapshots, besides when it
+	// writes an image: one LIST. 0 means 10 minutes, negative: only with images.
+	RequestInterval time.Duration
+
 	// SkipProbe leaves out the probe of the store when a volume is created.
 	SkipProbe bool
 
@@ -127,6 +136,7 @@ func (o *Options) EnsureDefaults() *Options {
 	def(&d.RetryBudget, 5*time.Minute)
 	def(&d.ImageFrames, 1000)
 	def(&d.ImageBytes, 64<<20)
+	def(&d.RequestInterval, errandTime)
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -164,8 +174,8 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("Options.Placement: unknown placement %d", o.Placement)
 	case o.ObjectSize < 0 || o.ObjectSize > 0 && o.ObjectSize < 4096:
 		return fmt.Errorf("Options.ObjectSize: %d bytes; at least 4096, or 0 for the store's own", o.ObjectSize)
-	case o.MaxInflight < 0 || o.FrameLimit < 0 || o.FrameLimit > 1<<30 || o.ImageFrames < 0 || o.ImageBytes < 0 || o.RetryBudget < 0 || o.BusyWait < 0:
-		return fmt.Errorf("Options: MaxInflight, FrameLimit (up to 1 GiB), ImageFrames, ImageBytes, RetryBudget and BusyWait must not be negative")
+	case o.MaxInflight < 0 || o.FrameLimit < 0 || o.FrameLimit > 1<<30 || o.ImageFrames < 0 || o.ImageBytes < 0 || o.RetryBudget < 0 || o.BusyWait < 0 || o.MaxStaleness < 0:
+		return fmt.Errorf("Options: MaxInflight, FrameLimit (up to 1 GiB), ImageFrames, ImageBytes, RetryBudget, BusyWait and MaxStaleness must not be negative")
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/forst-go/forst/cache"
@@ -104,15 +105,19 @@ func (p *packer) last() {
 	}
 }
 
-// Checkpoint makes everything issued so far durable, packs inline bytes, writes an image and trims the journal. It runs by itself when enough
+// Checkpoint makes everything issued so far durable, packs inline bytes, writes an image, trims the journal, and serves what requests ask for. It runs by itself when enough
 // frames have gathered; call it to make the next Open short.
 func (v *FS) Checkpoint(ctx context.Context) error {
 	if err := v.writable(); err != nil {
 		return err
 	}
+	requests := v.lookForRequests(ctx)
 	info, err := v.checkpoint(driver.WithComponent(ctx, driver.CompPack))
 	if info.Written {
 		v.listen().Image(info.Seq, info.Bytes)
+	}
+	if found := requests(); err == nil {
+		v.tryErrands(ctx, found)
 	}
 	return storeErr(err)
 }
@@ -146,12 +151,12 @@ func (v *FS) packInline(ctx context.Context) error {
 	}
 	v.machine.mu.Unlock()
 	for len(moves) > 0 {
-		k, size := 0, int64(0)
-		for k < len(moves) && k < packOpExtents && (k == 0 || size+moves[k].Old.Len <= v.objectSize) {
-			size += moves[k].Old.Len
-			k++
+		k, size := v.packChunk(moves)
+		p, err := v.packSome(ctx, v.newPacking(size), moves[:k])
+		if err == nil {
+			err = v.packed(ctx, []packing{p})
 		}
-		if err := v.packSome(ctx, moves[:k], size); err != nil {
+		if err != nil {
 			return err
 		}
 		moves = moves[k:]
@@ -159,12 +164,79 @@ func (v *FS) packInline(ctx context.Context) error {
 	return nil
 }
 
-// packSome moves extents of size bytes in all into one object.
-func (v *FS) packSome(ctx context.Context, moves []namespace.Repack, size int64) error {
+// packChunk is how many of the moves, of which size, go into one object.
+func (v *FS) packChunk(moves []namespace.Repack) (k int, size int64) {
+	for k < len(moves) && k < packOpExtents && (k == 0 || size+moves[k].Old.Len <= v.objectSize) {
+		size += moves[k].Old.Len
+		k++
+	}
+	return k, size
+}
+
+// packForSnapshot packs if a snapshot would have to carry many bytes otherwise: one round trip, because the packs share a frame with what the caller
+// puts into the order next. Nothing is done while somebody else packs.
+func (v *FS) packForSnapshot(ctx context.Context) ([]packing, error) {
+	select {
+	case v.packer.busy <- struct{}{}:
+		defer v.packer.unlock()
+	default:
+		return nil, nil
+	}
+	type chunk struct {
+		p     packing
+		moves []namespace.Repack
+	}
+	var chunks []chunk
+	v.machine.mu.Lock()
+	if st := v.machine.acked; st.Stats().InlineBytes > min(maxInlineBody, v.objectSize) {
+		var moves []namespace.Repack
+		for ino, at := range st.Inline() {
+			moves = append(moves, namespace.Repack{Inode: ino, FileOff: at.FileOff, Old: at.Extent})
+		}
+		for len(moves) > 0 {
+			k, size := v.packChunk(moves)
+			chunks = append(chunks, chunk{v.newPacking(size), moves[:k]})
+			moves = moves[k:]
+		}
+	}
+	v.machine.mu.Unlock()
+	if len(chunks) == 0 {
+		return nil, nil
+	}
+	var mu sync.Mutex
+	var packs []packing
+	err := parallel(chunks, func(c chunk) error {
+		p, err := v.packSome(ctx, c.p, c.moves)
+		mu.Lock()
+		defer mu.Unlock()
+		if err == nil {
+			packs = append(packs, p)
+		}
+		return err
+	})
+	return packs, err
+}
+
+// packing is a pack in the order: its object, and its position.
+type packing struct {
+	c    namespace.Container
+	key  string
+	size int64
+	pos  uint64
+}
+
+func (v *FS) newPacking(size int64) packing {
+	p := packing{size: size}
+	p.key, p.c = v.newObject(size)
+	return p
+}
+
+// packSome moves extents into the object of a pack, all of it, and puts the pack into the order.
+func (v *FS) packSome(ctx context.Context, p packing, moves []namespace.Repack) (packing, error) {
+	size, key, c := p.size, p.key, p.c
 	v.reserve(size)
 	defer v.budget.release(size)
 	data := make([]byte, size)
-	key, c := v.newObject(size)
 	pieces := make([]piece, len(moves))
 	var at int64
 	for i := range moves {
@@ -173,12 +245,8 @@ func (v *FS) packSome(ctx context.Context, moves []namespace.Repack, size int64)
 		moves[i].New = namespace.Extent{Container: c, Off: at, Len: old.Len}
 		at += old.Len
 	}
-	byFrame := map[namespace.Container][]piece{}
-	for _, q := range pieces {
-		byFrame[q.c] = append(byFrame[q.c], q)
-	}
-	if err := parallel(slices.Collect(maps.Values(byFrame)), func(qs []piece) error { return v.readFrameFor(ctx, qs) }); err != nil {
-		return err
+	if err := v.readPieces(ctx, pieces); err != nil {
+		return p, err
 	}
 	if mutant.On(mutPackEarly) {
 		early := namespace.Op{Kind: namespace.Pack, Packs: moves}
@@ -187,7 +255,7 @@ func (v *FS) packSome(ctx context.Context, moves []namespace.Repack, size int64)
 		v.mu.Unlock()
 	}
 	if err := v.putObject(ctx, key, data); err != nil {
-		return err
+		return p, err
 	}
 	v.cacheInsert(c, data)
 	if mutant.On(mutPackPlace) && len(moves) > 1 && moves[0].New.Len == moves[1].New.Len {
@@ -196,25 +264,42 @@ func (v *FS) packSome(ctx context.Context, moves []namespace.Repack, size int64)
 	op := namespace.Op{Kind: namespace.Pack, Packs: moves}
 	if mutant.On(mutPackUnseen) {
 		v.packUnseen(&op)
-		return nil
+		return p, nil
 	}
-	v.mu.Lock()
-	pos := v.journal.Enqueue(op.AppendTo(nil), nil)
-	v.mu.Unlock()
-	if err := v.journal.Wait(ctx, pos); err != nil {
-		return err
-	}
-	v.machine.mu.Lock()
-	unused := !v.machine.acked.Needs(c)
-	v.machine.mu.Unlock()
-	if unused && !mutant.On(mutPackLeaks) { // every file was rewritten or removed meanwhile, so nobody ever saw the object
-		v.mu.Lock()
-		if v.pins[c] == 0 {
-			v.gc.add(c)
+	p.pos = v.enqueue(&op)
+	return p, nil
+}
+
+// packed waits until the journal has taken packs, and lets go objects that came too late for every file.
+func (v *FS) packed(ctx context.Context, packs []packing) error {
+	for _, p := range packs {
+		if err := v.journal.Wait(ctx, p.pos); err != nil {
+			return err
 		}
-		v.mu.Unlock()
+		v.machine.mu.Lock()
+		unused := !v.machine.acked.Needs(p.c)
+		if mutant.On(mutPackPins) {
+			unused = v.machine.acked.Use(p.c).Refs == 0
+		}
+		v.machine.mu.Unlock()
+		if unused && !mutant.On(mutPackLeaks) { // every file was rewritten or removed meanwhile, so nobody ever saw the object
+			v.mu.Lock()
+			if v.pins[p.c] == 0 {
+				v.gc.add(p.c)
+			}
+			v.mu.Unlock()
+		}
 	}
 	return nil
+}
+
+// readPieces fills pieces from frames, each of which is fetched at most once.
+func (v *FS) readPieces(ctx context.Context, pieces []piece) error {
+	byFrame := map[namespace.Container][]piece{}
+	for _, q := range pieces {
+		byFrame[q.c] = append(byFrame[q.c], q)
+	}
+	return parallelN(slices.Collect(maps.Values(byFrame)), openFrames, func(qs []piece) error { return v.readFrameFor(ctx, qs) })
 }
 
 // readFrameFor fills all pieces from one frame, which is fetched at most once and enters the cache only if it was there: it is about to go.

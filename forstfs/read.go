@@ -65,6 +65,9 @@ func (f *File) readable(off int64) error {
 	case off < 0:
 		return fs.ErrInvalid
 	}
+	if err := f.v.fresh(f.ctx); err != nil {
+		return err
+	}
 	return f.v.usable()
 }
 

@@ -64,6 +64,8 @@ func (tl *timeline) store() driver.Store {
 var unique = []*regexp.Regexp{
 	regexp.MustCompile(`(data/)../([0-9a-f]+-)[0-9a-f]{16}(-)`),
 	regexp.MustCompile(`(image/0*[0-9a-f]+)(-)()[0-9a-f]{16}`),
+	regexp.MustCompile(`((?:snapshot|hold)/[0-9a-f]+-)()[0-9a-f]{16}(-.*)`),
+	regexp.MustCompile(`(request/)()()[0-9a-f]{16}`),
 	regexp.MustCompile(`(probe/)()()[0-9a-f]{16}`),
 }
 
@@ -130,14 +132,14 @@ func TestRequests(t *testing.T) {
 		var v *forstfs.FS
 		open := func() {
 			o := small()
-			o.Create = forstfs.MustExist
+			o.Create, o.RequestInterval = forstfs.MustExist, -1
 			var err error
 			v, err = forstfs.Open(ctx, tl.store(), o)
 			must(t, err)
 		}
 		tl.do("create a volume", func() {
 			o := small()
-			o.Create = forstfs.CreateNew
+			o.Create, o.RequestInterval = forstfs.CreateNew, -1
 			var err error
 			v, err = forstfs.Open(ctx, tl.store(), o)
 			must(t, err)
@@ -221,6 +223,33 @@ func TestRequests(t *testing.T) {
 		must(t, r.Close())
 		tl.do("a fenced writer learns of it", func() { _ = dead.Remove(ctx, "/db"); _ = dead.RemoveAll(ctx, "/db"); _ = dead.Sync(ctx) })
 		tl.do("a fenced writer closes", func() { _ = dead.Close() })
+		fresh := func(what string, most int, fn func()) {
+			if n := tl.do(what, fn); n > most {
+				t.Errorf("%s: %d sequential round trips; %d are promised", what, n, most)
+			}
+		}
+		fresh("snapshot", 5, func() { snap(t, v, "one", nil) })
+		fresh("snapshot of a directory", 5, func() { snap(t, v, "two", &forstfs.SnapshotOptions{Dir: "/db"}) })
+		long := create(t, v, "/db/long.log", nil)
+		for range 7 {
+			_, err := long.Write(content(15_000, 1))
+			must(t, err)
+			must(t, long.Sync())
+		}
+		time.Sleep(time.Minute)
+		fresh("snapshot with much in the journal", 5, func() { snap(t, v, "three", nil) })
+		must(t, long.Close())
+		tl.do("list the snapshots: no request", func() { _, err := v.Snapshots(ctx); must(t, err) })
+		tl.do("list the snapshots with sizes", func() { _, err := v.SnapshotSizes(ctx); must(t, err) })
+		fresh("open a snapshot", 5, func() {
+			s, err := forstfs.OpenSnapshot(ctx, tl.store(), "two", small())
+			must(t, err)
+			must(t, s.Close())
+		})
+		tl.do("restore", func() { must(t, v.Restore(ctx, "two")) })
+		tl.do("remove a snapshot", func() { must(t, v.RemoveSnapshot(ctx, "one")) })
+		tl.do("a request from outside", func() { must(t, forstfs.RequestRemoveSnapshot(ctx, tl.store(), small(), "three")) })
+		tl.do("checkpoint that serves it", func() { must(t, v.Checkpoint(ctx)) })
 		tl.do("sweep", func() { _, err := v.Sweep(ctx); must(t, err) })
 		tl.do("drop", func() { must(t, v.Drop(ctx)) })
 		tl.do("close after drop", func() { must(t, v.Close()) })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/forst-go/forst/cache"
 	"github.com/forst-go/forst/forstfs/driver"
@@ -23,12 +24,13 @@ type FS struct {
 	objectSize int64 // of the data objects of a file that is not very large
 	objectMost int64 // of any data object
 
-	journal *journal.Journal // nil on a read-only volume
-	reader  *journal.Reader  // nil on a writable one
-	machine *machine
-	gc      *collector
-	packer  *packer
-	cache   *cache.Cache
+	journal  *journal.Journal // nil on a read-only volume
+	reader   *journal.Reader  // nil on a writable one
+	machine  *machine
+	gc       *collector
+	snapBusy chan struct{} // capacity 1: held by the one of Restore and removals of snapshots that runs
+	packer   *packer
+	cache    *cache.Cache
 	// freeCache gives the cache back: the last volume that shares it closes it.
 	freeCache func() error
 	shared    *Shared
@@ -52,6 +54,12 @@ type FS struct {
 	locks    map[string]bool
 	pins     map[namespace.Container]int  // containers of files without a name that are still open
 	deferred map[namespace.Container]bool // pinned, and let go by the acknowledged namespace
+
+	// Of a follower.
+	frozen     bool          // it shows a snapshot: nothing changes it; set before Open returns
+	refreshing chan struct{} // capacity 1: held by the one that refreshes
+	refreshed  atomic.Int64  // when the last refresh that succeeded began, as time since opened
+	opened     time.Time
 
 	bg     context.Context // ends with Close
 	cancel context.CancelFunc
@@ -138,21 +146,6 @@ func (v *FS) throttle(ctx context.Context) error {
 		return v.wait(ctx)
 	}
 	return nil
-}
-
-// Refresh brings a read-only volume up to what is acknowledged now, and says whether anything changed. A writable volume is always up to date.
-func (v *FS) Refresh(ctx context.Context) (changed bool, err error) {
-	if err := v.usable(); err != nil {
-		return false, err
-	}
-	if !v.readOnly {
-		return false, nil
-	}
-	changed, err = v.reader.Refresh(driver.WithComponent(ctx, driver.CompOpen))
-	if err == nil && changed && v.local.Load() {
-		err = v.fillLocal(ctx)
-	}
-	return changed, err
 }
 
 // Close makes everything that is in the order durable, ends what runs in the background, and closes the store. Bytes of files that are still

@@ -184,6 +184,9 @@ func ReadRoot(ctx context.Context, store driver.Store, known ...string) (Root, e
 	return r, nil
 }
 
+// NewNonce gives a random number for a name.
+func NewNonce() uint64 { return randomNonce() }
+
 func randomNonce() uint64 {
 	var b [8]byte
 	if _, err := rand.Read(b[:]); err != nil {
