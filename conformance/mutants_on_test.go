@@ -44,10 +44,8 @@ func TestMutants(t *testing.T) {
 			healthy[r.catch] = r
 		}
 	}
-	for id, owned := range allPlanted(t) {
-		if !inTable[id] && !owned {
-			t.Errorf("nobody catches %s: it has no row here and no test of its own package names it", id)
-		}
+	for _, id := range uncaught(allPlanted(t), inTable) {
+		t.Errorf("nobody catches %s: it has no row here and no test of its own package names it", id)
 	}
 	t.Run("without", func(t *testing.T) {
 		for catch, r := range healthy {
@@ -65,18 +63,61 @@ func TestMutants(t *testing.T) {
 		}
 		t.Run(r.id, func(t *testing.T) {
 			t.Parallel()
-			out, passed := child(t, r)
-			switch {
-			case passed:
-				t.Errorf("%s does not notice", r.catch)
-			case strings.Contains(out, "--- FAIL: "+r.catch), strings.Contains(out, "panic: "):
-				t.Logf("caught: %s", reason(out))
-			default:
-				t.Errorf("the process failed for another reason:\n%s", tail(out))
+			why, err := caught(t, r)
+			if err != nil {
+				t.Fatal(err)
 			}
+			t.Logf("caught: %s", why)
 		})
 	}
 	t.Logf("%d rows", len(mutantTable))
+}
+
+// caught runs the case of a row with its bug. It is an error if the case does not see the bug.
+func caught(t *testing.T, r mutantRow) (why string, err error) {
+	t.Helper()
+	switch out, passed := child(t, r); {
+	case passed:
+		return "", fmt.Errorf("%s does not notice %s", r.catch, r.id)
+	case strings.Contains(out, "--- FAIL: "+r.catch), strings.Contains(out, "panic: "):
+		return reason(out), nil
+	default:
+		return "", fmt.Errorf("the process failed for another reason:\n%s", tail(out))
+	}
+}
+
+// uncaught are the planted bugs that no row and no test of their own package names.
+func uncaught(planted, inTable map[string]bool) (ids []string) {
+	for id, owned := range planted {
+		if !inTable[id] && !owned {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// TestUncaughtMutantsAreRed: TestMutants can fail. A bug that nobody names is reported, and so is one that its case does not see.
+func TestUncaughtMutantsAreRed(t *testing.T) {
+	planted := allPlanted(t)
+	planted["forstfs/nobody-knows-this-one"] = false
+	inTable := map[string]bool{}
+	for _, r := range mutantTable {
+		inTable[r.id] = true
+	}
+	if got := uncaught(planted, inTable); !slices.Contains(got, "forstfs/nobody-knows-this-one") {
+		t.Errorf("a bug without a row is not reported: %q", got)
+	}
+	delete(inTable, "forstfs/seal-before-durable")
+	if got := uncaught(planted, inTable); !slices.Contains(got, "forstfs/seal-before-durable") {
+		t.Errorf("a row that was taken out is not missed: %q", got)
+	}
+	if why, err := caught(t, mutantRow{id: "forstfs/nobody-knows-this-one", catch: "TestFSMem/sync/dir"}); err == nil {
+		t.Errorf("a case that sees no bug counts as one that does: %s", why)
+	}
+	if why, err := caught(t, mutantRow{id: "forstfs/dir-sync-no-op", catch: "TestFSMem/no/such-case"}); err == nil {
+		t.Errorf("a case that does not exist counts as one that sees the bug: %s", why)
+	}
 }
 
 // slots bounds the processes at once.
@@ -118,23 +159,34 @@ func reason(out string) string {
 }
 
 var (
-	plantedConst   = regexp.MustCompile(`(mut[A-Za-z]+)\s+mutant\.ID = "([a-z]+/[a-z-]+)"`)
-	plantedInPlace = regexp.MustCompile(`mutant\.On\("([a-z]+/[a-z-]+)"\)`)
+	plantedConst   = regexp.MustCompile(`(mut[A-Za-z]+)\s+mutant\.ID = "([a-z0-9]+/[a-z0-9-]+)"`)
+	plantedInPlace = regexp.MustCompile(`mutant\.On\("([a-z0-9]+/[a-z0-9-]+)"\)`)
 )
 
 // allPlanted finds every bug that is planted in the module, and whether a test of its own package names it.
 func allPlanted(t *testing.T) map[string]bool {
+	t.Helper()
 	root, err := testenv.Root()
 	must(t, err)
 	all := map[string]bool{}
-	for _, dir := range []string{"forstfs", "cache", "cache/disk", "internal/journal", "internal/namespace"} {
-		files, err := filepath.Glob(filepath.Join(root, dir, "*.go"))
-		must(t, err)
+	must(t, filepath.WalkDir(root, func(dir string, d os.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		if name := d.Name(); dir != root && (strings.HasPrefix(name, ".") || name == "testdata" || name == "docs") {
+			return filepath.SkipDir
+		}
+		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil {
+			return err
+		}
 		var tests strings.Builder
 		names := map[string][]string{} // how tests may call it
 		for _, f := range files {
 			b, err := os.ReadFile(f)
-			must(t, err)
+			if err != nil {
+				return err
+			}
 			if strings.HasSuffix(f, "_test.go") {
 				tests.Write(b)
 				continue
@@ -149,7 +201,8 @@ func allPlanted(t *testing.T) map[string]bool {
 		for id, ways := range names {
 			all[id] = slices.ContainsFunc(ways, func(w string) bool { return strings.Contains(tests.String(), w) })
 		}
-	}
+		return nil
+	}))
 	if len(all) < 100 {
 		t.Errorf("only %d planted bugs found: are they declared in another way now?", len(all))
 	}

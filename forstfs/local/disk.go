@@ -8,6 +8,8 @@ import (
 	"path"
 	"sync"
 	"sync/atomic"
+
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // disk is what all handles of this process on one directory share: the lock, and the knowledge of what is durable.
@@ -191,7 +193,9 @@ func (d *disk) sync(root *os.Root, dir string) error {
 		return err // nothing was synced, and nothing is forgotten: not broken
 	}
 	d.dirSyncs.Add(1)
-	err = d.syncFile(f, true)
+	if !mutant.On(mutNoDirSync) {
+		err = d.syncFile(f, true)
+	}
 	cerr := f.Close()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -288,7 +292,7 @@ func (d *disk) landed(key string) {
 
 // settle returns when what a reader may have seen under key is durable.
 func (s *Store) settle(key string) error {
-	if s.opt.ReadOnly { // it can neither promise nor lose anything
+	if s.opt.ReadOnly || mutant.On(mutSeenSoon) { // it can neither promise nor lose anything
 		return nil
 	}
 	s.disk.await(key)
