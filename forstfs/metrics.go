@@ -8,6 +8,7 @@ import (
 
 	"github.com/forst-go/forst/cache"
 	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/forstfs/hedge"
 	"github.com/forst-go/forst/internal/journal"
 	"github.com/forst-go/forst/internal/meter"
 	"github.com/forst-go/forst/internal/namespace"
@@ -17,6 +18,7 @@ import (
 type counts struct {
 	deleted    atomic.Int64
 	foreground atomic.Int64
+	hedge      *hedge.Store // nil: off
 	meter      *meter.Store
 }
 
@@ -34,6 +36,7 @@ type Metrics struct {
 	Namespace      namespace.Stats // as issued, acknowledged or not
 	UploadMemory   int64           // bytes of bulk files that are not in the store yet
 	AheadMemory    int64           // bytes read ahead
+	Hedge          hedge.Metrics   // GETs sent twice; zero unless Options.Hedge is set
 	ForegroundGETs int64           // GETs for which a read of a file waited, those of its read-ahead included; a LocalOnly volume has none
 	PendingDeletes int             // unreachable objects that are still in the store
 	Deleted        int64           // objects deleted
@@ -47,6 +50,9 @@ func (v *FS) Metrics() Metrics {
 		Store: v.counts.meter.Snapshot(), Cache: v.cache.Metrics(), UploadMemory: v.budget.inUse(), AheadMemory: v.aheadBudget.inUse(),
 		PendingDeletes: v.gc.pending(), Deleted: v.counts.deleted.Load(),
 		ForegroundGETs: v.counts.foreground.Load(),
+	}
+	if v.counts.hedge != nil {
+		m.Hedge = v.counts.hedge.Metrics()
 	}
 	if !v.readOnly {
 		m.Journal = v.journal.Metrics()
@@ -67,6 +73,9 @@ func (m Metrics) String() string {
 	fmt.Fprintf(&b, "namespace: %+v\n", m.Namespace)
 	fmt.Fprintf(&b, "memory:    %d bytes to upload, %d read ahead\n", m.UploadMemory, m.AheadMemory)
 	fmt.Fprintf(&b, "reads:     %d GETs in the foreground\n", m.ForegroundGETs)
+	if m.Hedge != (hedge.Metrics{}) {
+		fmt.Fprintf(&b, "hedging:   %v\n", m.Hedge)
+	}
 	fmt.Fprintf(&b, "deleted:   %d objects, %d pending\n", m.Deleted, m.PendingDeletes)
 	fmt.Fprintf(&b, "ledger:    %v\n", m.Ledger)
 	if m.Staleness > 0 {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/forstfs/hedge"
 	"github.com/forst-go/forst/internal/journal"
 	"github.com/forst-go/forst/internal/mutant"
 	"github.com/forst-go/forst/internal/namespace"
@@ -90,6 +91,10 @@ func newFS(store driver.Store, o *Options, readOnly bool) (*FS, error) {
 		never: make(chan struct{}), caps: store.Capabilities(),
 	}
 	v.store = v.counts.watch(store)
+	if v.o.Hedge != nil {
+		v.counts.hedge = hedge.New(v.store, v.o.Hedge)
+		v.store = v.counts.hedge
+	}
 	v.o.Name = o.named(store)
 	v.objectSize = v.o.ObjectSize
 	if v.objectSize == 0 {

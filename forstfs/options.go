@@ -8,6 +8,7 @@ import (
 
 	"github.com/forst-go/forst/cache"
 	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/forstfs/hedge"
 )
 
 // CreateMode says what Open does when the store holds no volume, or holds one.
@@ -84,6 +85,10 @@ type Options struct {
 	Cache *cache.Cache
 	// Shared is what this volume shares with others of the process: one cache and one budget of memory and requests. nil: it shares nothing.
 	Shared *Shared
+
+	// Hedge, if set, sends a slow GET that a read waits for a second time, within a budget; see package hedge. The zero value of hedge.Options is a good
+	// setting for S3.
+	Hedge *hedge.Options
 
 	// ObjectSize is the size of a data object in bytes; 0 means what the store prefers. Bigger files get bigger objects.
 	ObjectSize int64

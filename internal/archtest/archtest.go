@@ -22,7 +22,7 @@ const module = "github.com/forst-go/forst"
 // import any floor. Entries are patterns of path.Match, relative to the module; "." is the root package.
 var floors = [][]string{
 	{"forstfs/driver", "internal/mutant"},
-	{"forstfs/mem", "forstfs/local", "forstfs/s3", "forstfs/hdfs", "forstfs/fault", "internal/meter", "cache/disk"},
+	{"forstfs/mem", "forstfs/local", "forstfs/s3", "forstfs/hdfs", "forstfs/fault", "forstfs/hedge", "internal/meter", "cache/disk"},
 	{"cache"},
 	{"internal/namespace", "internal/journal", "internal/probe"},
 	{"forstfs"},
