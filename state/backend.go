@@ -23,6 +23,9 @@ type Backend struct {
 	route  []*shard // by key group, from o.Keys.Lo on
 	core   *core
 
+	restored Checkpoint
+	found    bool // by Open: the shards are assigned already
+
 	mu      sync.Mutex
 	states  map[string]*keyed // declared states
 	list    []*keyed          // in the order of their declaration
@@ -49,12 +52,13 @@ func Create(ctx context.Context, root driver.Store, o *Options) (*Backend, error
 		if err != nil {
 			return err
 		}
-		return b.addShard(name, b.o.Keys, vol)
+		sh, err := openShard(0, name, b.o.Keys, vol, b.o, b.memory)
+		return b.addParts([]*part{{name: name, keys: b.o.Keys, shard: sh, err: err}})
 	})
 }
 
 // open makes a backend whose shards fill adds.
-func open(_ context.Context, root driver.Store, o *Options, fill func(*Backend) error) (_ *Backend, err error) {
+func open(ctx context.Context, root driver.Store, o *Options, fill func(*Backend) error) (_ *Backend, err error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
@@ -74,8 +78,12 @@ func open(_ context.Context, root driver.Store, o *Options, fill func(*Backend) 
 			return nil, errors.Join(fmt.Errorf("%w: nothing covers key group %d", ErrNoCheckpoint, b.o.Keys.Lo+g), b.closeShards())
 		}
 	}
+	if !b.found {
+		if err := b.assign(ctx); err != nil {
+			return nil, errors.Join(err, b.closeShards())
+		}
+	}
 	b.core = newCore(b.o)
-	b.snaps.init()
 	b.sweep.start(b)
 	return b, nil
 }
@@ -97,22 +105,9 @@ func (b *Backend) volumeOptions(name string, mode forstfs.CreateMode) *forstfs.O
 	if b.o.Volume != nil {
 		vo = *b.o.Volume
 	}
-	vo.Create, vo.Name, vo.Cache = mode, "shard "+name, b.memory.blocks
+	vo.Create, vo.Name, vo.Cache, vo.OpenStore = mode, "shard "+name, b.memory.blocks, b.sibling
 	vo.SkipProbe = true // the root was probed when its first volume was made, or is by the caller; a probe for each shard would be 12 requests
 	return &vo
-}
-
-// addShard opens the database in a volume and gives it the key groups.
-func (b *Backend) addShard(name string, keys KeyGroups, vol *forstfs.FS) error {
-	s, err := openShard(len(b.shards), name, keys, vol, b.o, b.memory)
-	if err != nil {
-		return fmt.Errorf("shard %s: %w", name, err)
-	}
-	b.shards = append(b.shards, s)
-	for g := keys.Lo; g < keys.Hi; g++ {
-		b.route[g-b.o.Keys.Lo] = s
-	}
-	return nil
 }
 
 // Keys is the range of key groups of the backend.

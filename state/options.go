@@ -3,6 +3,7 @@ package state
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -17,8 +18,12 @@ type Options struct {
 	// Run tells the attempts of a job apart: all instances of one attempt have the same, each attempt has a new one. Only records of one run make a
 	// checkpoint together. A job with one instance needs none. It consists of letters, digits, '-', '_' and '.'.
 	Run string
-	// Durable keeps a WAL: a call that returned nil is in the store. Otherwise state is durable in snapshots.
+	// RestoreRun chooses among the runs that have the checkpoint that Restore is asked for; empty if only one has.
+	RestoreRun string
+	// Durable keeps a WAL: a call that returned nil is in the store. Otherwise state is durable in snapshots. With a Name, Open finds the backend again; names are
+	// unique below a root.
 	Durable bool
+	Name    string
 
 	// InFlight is the number of requests that are admitted at the same time; further callers wait. 0 means 6000.
 	InFlight int
@@ -104,15 +109,20 @@ func (o *Options) Validate() error {
 			return fmt.Errorf("Options.Keys: %w", err)
 		}
 	}
-	for _, c := range o.Run {
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.') {
-			return fmt.Errorf("Options.Run %q: only letters, digits, '-', '_' and '.'", o.Run)
-		}
+	if !plainName(o.Run) || !plainName(o.Name) || o.Run == "_" {
+		return fmt.Errorf("Options.Run %q, Options.Name %q: only letters, digits, '-', '_' and '.', and not \"_\" alone", o.Run, o.Name)
 	}
 	if o.InFlight < 0 || o.Active < 0 || o.Batch < 0 || o.FlushTimeout < 0 || o.BatchBytes < 0 || o.ReadExecutors < 0 || o.WriteExecutors < 0 || o.Page < 0 || o.SweepStep < 0 {
 		return fmt.Errorf("Options: limits and sizes must not be negative")
 	}
 	return nil
+}
+
+// plainName: names become parts of keys in the store.
+func plainName(s string) bool {
+	return len(s) <= 200 && s == strings.Trim(s, ".") && !strings.ContainsFunc(s, func(c rune) bool {
+		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.')
+	})
 }
 
 // EventListener is told what an operator wants to know. Functions may be nil, must return soon and must not call the backend.
