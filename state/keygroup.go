@@ -24,7 +24,11 @@ func KeyGroup(key []byte, maxParallelism int) int {
 }
 
 // KeyGroups is the half-open range [Lo, Hi) of the Max key groups of a job. The zero value stands for all groups of DefaultMaxParallelism.
-type KeyGroups struct{ Lo, Hi, Max int }
+type KeyGroups struct {
+	Lo  int `json:"lo"`
+	Hi  int `json:"hi"`
+	Max int `json:"max"`
+}
 
 // AllKeys is the range of a job with one instance.
 func AllKeys(maxParallelism int) KeyGroups { return KeyGroups{0, maxParallelism, maxParallelism} }
