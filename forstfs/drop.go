@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/internal/journal"
+	"github.com/forst-go/forst/internal/mutant"
 	"github.com/forst-go/forst/internal/namespace"
 )
 
-// Drop ends the volume for ever: from its return on no process can use it, and its objects are deleted. The prefix is not used
+// Drop ends the volume for ever: from its return on no process can use it, and its objects are deleted. While clones need its snapshots it is ErrHeld; then the volume
+// lives on, but its snapshots are doomed. The prefix is not used
 // again. The volume is closed for everything but Close. After an error it may be dropped or not: call Drop again; another process, for which Open
 // says ErrDropped, calls FinishDrop.
 func (v *FS) Drop(ctx context.Context) error {
@@ -55,7 +58,7 @@ func FinishDrop(ctx context.Context, store driver.Store, o *Options) error {
 	return deleteData(ctx, store)
 }
 
-// unheld dooms all snapshots and refuses while clones need one of them: what they read would go.
+// unheld dooms all snapshots and refuses with ErrHeld while clones need one of them: what they read would go. The order is that of removeSnapshot.
 func (v *FS) unheld(ctx context.Context) error {
 	if v.journal.Err() != nil { // dropped before: it was asked then
 		return nil
@@ -71,14 +74,18 @@ func (v *FS) unheld(ctx context.Context) error {
 	if err := v.journal.Wait(ctx, v.enqueue(dooms...)); err != nil {
 		return err
 	}
-	holds, err := v.holds(ctx, "")
+	hs, err := listHolds(ctx, v.store, "")
 	if err != nil {
 		return err
 	}
+	here := map[string]bool{}
 	for _, s := range all {
-		if n := holds[s.ID.String()]; n > 0 {
-			return fmt.Errorf("%d clones need snapshot %q: detach or drop them first; until then the volume lives on, but its snapshots are doomed", n, s.Name)
-		}
+		here[s.ID.String()] = true
+	}
+	// A hold of a snapshot that is gone protects nothing: its cloner will find that out.
+	hs = slices.DeleteFunc(hs, func(h held) bool { return !here[h.snapshot] })
+	if len(hs) > 0 && !mutant.On(mutDropHeld) {
+		return heldBy(ctx, v.store, "the volume lives on, its snapshots are doomed", hs)
 	}
 	return nil
 }
