@@ -93,14 +93,16 @@ func (inv *inventory) checkNeeded(ctx context.Context, s driver.Store) error {
 	return nil
 }
 
-// checkExact reports data objects that no file needs. It holds after a clean Close that followed a Sweep.
+// checkExact reports data objects and bodies of snapshots that nothing needs. It holds after a clean Close that followed a Sweep.
 func (inv *inventory) checkExact(ctx context.Context, s driver.Store) error {
-	for info, err := range s.List(ctx, journal.DataPrefix, "") {
-		if err != nil {
-			return err
-		}
-		if !inv.needed[info.Key] {
-			return fmt.Errorf("leak: no file needs %s", info.Key)
+	for _, prefix := range []string{journal.DataPrefix, journal.SnapshotPrefix} {
+		for info, err := range s.List(ctx, prefix, "") {
+			if err != nil {
+				return err
+			}
+			if !inv.needed[info.Key] {
+				return fmt.Errorf("leak: no file and no snapshot needs %s", info.Key)
+			}
 		}
 	}
 	return nil
