@@ -385,6 +385,17 @@ func (e *fsEnv) everySnapshotCrash(seed uint64, steps int, slow time.Duration) {
 			}
 			points++
 			open := func(context.Context) (driver.Store, error) { return b.Open("") }
+			if points%3 == 0 { // who only reads sees the same, before a new owner's fence
+				rs, err := b.Open("")
+				e.must(err)
+				r, err := forstfs.OpenReadOnly(e.ctx, rs, smallOptions())
+				if err == nil {
+					err = errors.Join(s.verify(r, open, m.end), r.Close())
+				}
+				if err != nil {
+					e.Fatalf("crash point %d of %d (moment %d, variant %d), read-only: %v", i, len(muts), m.end, variant, err)
+				}
+			}
 			w, err := forstfs.Open(e.ctx, st, smallOptions())
 			if err == nil {
 				if err = s.verify(w, open, m.end); err == nil && points%6 == 0 {

@@ -146,13 +146,13 @@ func (v *FS) restore(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	if mutant.On(mutRestoreTwoSteps) && s.Dir != "/" {
+		_ = v.RemoveAll(ctx, s.Dir)
+		_ = v.wait(ctx)
+	}
 	op := &namespace.Op{Kind: namespace.Restore, Path: s.Dir, Snap: &namespace.SnapOp{Tree: body.State}}
 	v.mu.Lock()
 	err = v.unlockedBelow(s.Dir)
-	if err == nil && mutant.On(mutRestoreTwoSteps) && s.Dir != "/" {
-		err = v.issue(&namespace.Op{Kind: namespace.RemoveAll, Path: s.Dir})
-		v.journal.Kick(v.journal.Position())
-	}
 	if err == nil {
 		op.Inode = v.live.AllocInodes(tree.Stats().Files)
 		err = v.issue(op)
