@@ -1,14 +1,12 @@
 package forst
 
 import (
-	"context"
 	"fmt"
 	"net/url"
 	"path"
 	"strings"
 
 	"github.com/forst-go/forst/forstfs"
-	"github.com/forst-go/forst/forstfs/driver"
 )
 
 // A clone records where the volume is that it borrows from: as a reference relative to its own place ("../prod") where both are in one bucket or share
@@ -71,15 +69,4 @@ func parameters(u *url.URL) string {
 
 func segments(p string) []string {
 	return strings.FieldsFunc(path.Clean("/"+p), func(r rune) bool { return r == '/' })
-}
-
-// lenders opens the stores of volumes that the one at the URL from borrows from, or lends to. A local directory is opened beside its writer.
-func lenders(from string) func(context.Context, string) (driver.Store, error) {
-	return func(ctx context.Context, location string) (driver.Store, error) {
-		raw, err := Resolve(from, location)
-		if err != nil {
-			return nil, err
-		}
-		return OpenStore(ctx, withMode(raw, "beside"))
-	}
 }

@@ -23,7 +23,7 @@ func named(o *forstfs.Options, raw string) *forstfs.Options {
 		}
 	}
 	if d.OpenStore == nil {
-		d.OpenStore = lenders(raw)
+		d.OpenStore = Lenders(raw)
 	}
 	if d.Shared == nil {
 		d.Shared = &process

@@ -48,7 +48,7 @@ func (v *FS) giveBack(ctx context.Context) (still []*journal.Hold, err error) {
 		return nil, err
 	}
 	holds, err := readBorrows(ctx, v.store)
-	if err != nil || len(holds) == 0 {
+	if err != nil {
 		return nil, err
 	}
 	need := v.borrowing()
@@ -61,14 +61,12 @@ func (v *FS) giveBack(ctx context.Context) (still []*journal.Hold, err error) {
 		case need[h.Lender] > 0:
 			still = append(still, h)
 		default:
-			errs = append(errs, v.Err(), v.giveHold(ctx, h))
+			errs = append(errs, giveHold(ctx, v.store, h, v.o.OpenStore))
 		}
 	}
-	return still, storeErr(errors.Join(errs...))
-}
-
-func (v *FS) giveHold(ctx context.Context, h *journal.Hold) error {
-	return giveHold(ctx, v.store, h, v.o.OpenStore)
+	err = storeErr(errors.Join(errs...))
+	v.gave.Store(err == nil && len(still) == 0)
+	return still, err
 }
 
 // giveHold removes a hold from its lender, then the record of it.

@@ -12,8 +12,8 @@ import (
 	"github.com/forst-go/forst/internal/namespace"
 )
 
-// Drop ends the volume for ever: from its return on no process can use it, and its objects are deleted. While clones need its snapshots it is ErrHeld; then the volume
-// lives on, but its snapshots are doomed. The prefix is not used
+// Drop ends the volume for ever: from its return on no process can use it, and its objects are deleted. What a clone borrows is given back. While clones need
+// a snapshot of the volume it refuses with ErrHeld, and names them. The prefix is not used
 // again. The volume is closed for everything but Close. After an error it may be dropped or not: call Drop again; another process, for which Open
 // says ErrDropped, calls FinishDrop.
 func (v *FS) Drop(ctx context.Context) error {
@@ -40,7 +40,7 @@ func (v *FS) Drop(ctx context.Context) error {
 			return fmt.Errorf("the volume is dropped, but objects are still on their way to it: %w", ctx.Err())
 		}
 	}
-	return deleteData(ctx, v.store)
+	return deleteData(ctx, v.store, v.o)
 }
 
 // FinishDrop deletes what is left of a volume whose Drop was interrupted: one for which Open says ErrDropped. It refuses any other with ErrNotDropped, may run beside another one, and
@@ -55,13 +55,62 @@ func FinishDrop(ctx context.Context, store driver.Store, o *Options) error {
 	if err != nil {
 		return fmt.Errorf("volume %s: %w", o.named(store), storeErr(err))
 	}
-	return deleteData(ctx, store)
+	return deleteData(ctx, store, d)
 }
 
-// unheld dooms all snapshots and refuses with ErrHeld while clones need one of them: what they read would go. The order is that of removeSnapshot.
+// unheld refuses while clones need a snapshot: what they read would go. It first looks, and changes nothing then; when nobody is seen it dooms all snapshots and looks
+// again, because a cloner may have come meanwhile.
 func (v *FS) unheld(ctx context.Context) error {
 	if v.journal.Err() != nil { // dropped before: it was asked then
 		return nil
+	}
+	if mutant.On(mutDropHeld) {
+		return nil
+	}
+	if err := v.held(ctx); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	v.dropping = true // no snapshot is begun or committed any more
+	v.mu.Unlock()
+	err := v.doomAll(ctx)
+	if err == nil {
+		if err = v.held(ctx); err != nil {
+			err = fmt.Errorf("%w (the volume lives on, but its snapshots are doomed)", err)
+		}
+	}
+	if err != nil {
+		v.mu.Lock()
+		v.dropping = false
+		v.mu.Unlock()
+	}
+	return err
+}
+
+// held refuses if anybody holds a snapshot of the acknowledged namespace.
+func (v *FS) held(ctx context.Context) error {
+	hs, err := listHolds(ctx, v.store, "")
+	if err != nil {
+		return err
+	}
+	v.machine.mu.Lock()
+	hs = slices.DeleteFunc(hs, func(h held) bool {
+		id, ok := parseSnapshotID(h.snapshot)
+		if ok {
+			_, ok = v.machine.acked.Snapshot(id)
+		}
+		return !ok
+	})
+	v.machine.mu.Unlock()
+	if len(hs) == 0 {
+		return nil
+	}
+	return heldBy(ctx, v.store, "nothing was dropped", hs)
+}
+
+func (v *FS) doomAll(ctx context.Context) error {
+	if err := v.wait(ctx); err != nil {
+		return err
 	}
 	all, err := v.committed()
 	if err != nil || len(all) == 0 {
@@ -71,29 +120,13 @@ func (v *FS) unheld(ctx context.Context) error {
 	for _, s := range all {
 		dooms = append(dooms, &namespace.Op{Kind: namespace.SnapDoom, Snap: &namespace.SnapOp{ID: s.ID}})
 	}
-	if err := v.journal.Wait(ctx, v.enqueue(dooms...)); err != nil {
-		return err
-	}
-	hs, err := listHolds(ctx, v.store, "")
-	if err != nil {
-		return err
-	}
-	here := map[string]bool{}
-	for _, s := range all {
-		here[s.ID.String()] = true
-	}
-	// A hold of a snapshot that is gone protects nothing: its cloner will find that out.
-	hs = slices.DeleteFunc(hs, func(h held) bool { return !here[h.snapshot] })
-	if len(hs) > 0 && !mutant.On(mutDropHeld) {
-		return heldBy(ctx, v.store, "the volume lives on, its snapshots are doomed", hs)
-	}
-	return nil
+	return v.journal.Wait(ctx, v.enqueue(dooms...))
 }
 
-// deleteData deletes all data objects, bodies of snapshots, and requests of a dropped volume.
-func deleteData(ctx context.Context, store driver.Store) error {
+// deleteData deletes all data objects, bodies of snapshots, holds that came too late, and requests of a dropped volume, and gives back what it borrows.
+func deleteData(ctx context.Context, store driver.Store, o *Options) error {
 	var keys []string
-	for _, prefix := range []string{journal.DataPrefix, journal.SnapshotPrefix, journal.RequestPrefix} {
+	for _, prefix := range []string{journal.DataPrefix, journal.SnapshotPrefix, journal.HoldPrefix, journal.RequestPrefix} {
 		for info, err := range store.List(ctx, prefix, "") {
 			if err != nil {
 				return fmt.Errorf("the volume is dropped, but its objects are not all deleted: %w", storeErr(err))
@@ -101,11 +134,10 @@ func deleteData(ctx context.Context, store driver.Store) error {
 			keys = append(keys, info.Key)
 		}
 	}
-	if len(keys) == 0 {
-		return nil
+	if len(keys) > 0 {
+		if err := store.Delete(ctx, keys); err != nil {
+			return fmt.Errorf("the volume is dropped, but its objects are not all deleted: %w", storeErr(err))
+		}
 	}
-	if err := store.Delete(ctx, keys); err != nil {
-		return fmt.Errorf("the volume is dropped, but its objects are not all deleted: %w", storeErr(err))
-	}
-	return nil
+	return giveAll(ctx, store, o)
 }

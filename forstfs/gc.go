@@ -139,7 +139,7 @@ type SweepReport struct {
 	Journal int // frames and images that came late: deleted
 }
 
-// Sweep lists all data objects and bodies of snapshots, and deletes those of older writers that no file and no committed snapshot needs, and late duplicates of trimmed frames. It
+// Sweep lists all data objects and bodies of snapshots, and deletes those of older writers that no file and no committed snapshot needs, and late duplicates of trimmed frames; a clone gives back the holds that it needs no more. It
 // is safe at any time on a volume that this process owns, and runs by itself after each takeover.
 func (v *FS) Sweep(ctx context.Context) (SweepReport, error) {
 	var r SweepReport
@@ -191,6 +191,9 @@ func (v *FS) Sweep(ctx context.Context) (SweepReport, error) {
 	}
 	n, err := v.journal.Sweep(ctx)
 	r.Journal = n
+	if err == nil {
+		_, err = v.giveBack(ctx)
+	}
 	if err == nil {
 		v.journal.SetSwept(v.journal.Epoch())
 	}

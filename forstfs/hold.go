@@ -39,9 +39,9 @@ func listHolds(ctx context.Context, store driver.Store, snapshot string) ([]held
 		if err != nil {
 			return nil, fmt.Errorf("list the holds: %w", storeErr(err))
 		}
-		if s, _, ok := journal.ParseHeldKey(info.Key); ok {
-			hs = append(hs, held{s, info.Key})
-		}
+		// Whatever lies there counts, understood or not.
+		s, _, _ := strings.Cut(strings.TrimPrefix(info.Key, journal.HoldPrefix), "/")
+		hs = append(hs, held{s, info.Key})
 	}
 	return hs, nil
 }

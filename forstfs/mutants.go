@@ -65,4 +65,8 @@ const (
 	mutSnapSweepLeaks  mutant.ID = "forstfs/sweep-leaves-bodies"         // the body of a snapshot that was not committed stays for ever
 	mutRestoreTwoSteps mutant.ID = "forstfs/restore-in-two-steps"        // a crash finds the old files gone and the restored ones not there
 	mutPackPins        mutant.ID = "forstfs/unused-pack-ignores-pins"    // the object of a pack that only a snapshot needs is deleted
+	mutFsckMissing     mutant.ID = "forstfs/fsck-misses-missing"         // fsck does not report an object that is missing
+	mutFsckPending     mutant.ID = "forstfs/fsck-pending-is-orphan"      // fsck calls what a writer is about to name an orphan
+	mutFsckHolds       mutant.ID = "forstfs/fsck-ignores-holds"          // fsck does not see that a clone has no hold
+	mutVerifyBlind     mutant.ID = "forstfs/verify-is-blind"             // verify reads and does not compare
 )

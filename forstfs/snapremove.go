@@ -182,6 +182,10 @@ const errandTime = 10 * time.Minute
 func (v *FS) errands(ctx context.Context, r requests) error {
 	ctx = driver.WithComponent(ctx, driver.CompGC)
 	errs := []error{r.err, v.serveRequests(ctx, r.keys)}
+	if v.lenders.Load() != nil && !v.gave.Load() {
+		_, err := v.giveBack(ctx)
+		errs = append(errs, err)
+	}
 	all, err := v.committed()
 	errs = append(errs, err)
 	now := v.now()

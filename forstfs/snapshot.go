@@ -197,6 +197,9 @@ func (v *FS) beginSnapshot(ctx context.Context, s *namespace.Snapshot) (*taking,
 	op := namespace.Op{Kind: namespace.SnapBegin, Path: s.Dir, Time: s.Time, Snap: &namespace.SnapOp{ID: s.ID, Name: s.Name, Expires: s.Expires, Meta: s.Meta}}
 	v.mu.Lock()
 	err := v.writable()
+	if err == nil && v.dropping {
+		err = ErrDropped
+	}
 	if e, ok := v.live.Lookup(s.Dir); err == nil && (!ok || !e.Dir) {
 		err = ErrNotDir
 		if !ok {
@@ -256,7 +259,15 @@ func (v *FS) finishSnapshot(ctx context.Context, s *namespace.Snapshot, t *takin
 	if mutant.On(mutSnapNoCommit) {
 		return snapshotInfo(s), nil
 	}
-	if err := v.journal.Wait(ctx, v.enqueue(&commit)); err != nil {
+	v.mu.Lock()
+	if v.dropping { // whoever drops the volume has looked for snapshots already
+		v.mu.Unlock()
+		v.undoSnapshot(s, nil)
+		return none, ErrDropped
+	}
+	pos := v.journal.Enqueue(commit.AppendTo(nil), nil)
+	v.mu.Unlock()
+	if err := v.journal.Wait(ctx, pos); err != nil {
 		return none, err
 	}
 	v.machine.mu.Lock()

@@ -34,8 +34,11 @@ type timeline struct {
 	lines []string
 }
 
-func (tl *timeline) store() driver.Store {
-	return fault.New(store(tl.t, tl.b), &fault.Options{
+func (tl *timeline) store() driver.Store { return tl.wrap("", store(tl.t, tl.b)) }
+
+// wrap records the requests to a store, each with a mark.
+func (tl *timeline) wrap(mark string, s driver.Store) driver.Store {
+	return fault.New(s, &fault.Options{
 		Latency: fault.FixedLatency(time.Second, time.Second, 0),
 		Before: func(_ context.Context, c fault.Call) error {
 			what := ""
@@ -55,7 +58,7 @@ func (tl *timeline) store() driver.Store {
 			}
 			tl.mu.Lock()
 			defer tl.mu.Unlock()
-			tl.lines = append(tl.lines, fmt.Sprintf("  %3d  %-10s %-6s %s%s", time.Since(tl.begun)/time.Second, c.Component, c.Op, short(c.Key), what))
+			tl.lines = append(tl.lines, mark+fmt.Sprintf("  %3d  %-10s %-6s %s%s", time.Since(tl.begun)/time.Second, c.Component, c.Op, short(c.Key), what))
 			return nil
 		},
 	})
@@ -65,6 +68,8 @@ var unique = []*regexp.Regexp{
 	regexp.MustCompile(`(data/)../([0-9a-f]+-)[0-9a-f]{16}(-)`),
 	regexp.MustCompile(`(image/0*[0-9a-f]+)(-)()[0-9a-f]{16}`),
 	regexp.MustCompile(`((?:snapshot|hold)/[0-9a-f]+-)()[0-9a-f]{16}(-.*)`),
+	regexp.MustCompile(`(hold/[^/]+/)()()[0-9a-f]{32}`),
+	regexp.MustCompile(`(borrow/)()()[0-9a-f]{32}`),
 	regexp.MustCompile(`(request/)()()[0-9a-f]{16}`),
 	regexp.MustCompile(`(probe/)()()[0-9a-f]{16}`),
 }

@@ -45,6 +45,7 @@ type FS struct {
 	counter     atomic.Uint64 // of data objects
 	lastFrame   atomic.Pointer[journal.Frame]
 	lenders     atomic.Pointer[[]*lender]
+	gave        atomic.Bool // nothing is borrowed any more
 	frames      *frames
 	counts      counts
 
@@ -52,6 +53,7 @@ type FS struct {
 	live     *namespace.State
 	nodes    map[namespace.Inode]*node
 	locks    map[string]bool
+	dropping bool                         // no snapshot may be begun or committed
 	pins     map[namespace.Container]int  // containers of files without a name that are still open
 	deferred map[namespace.Container]bool // pinned, and let go by the acknowledged namespace
 

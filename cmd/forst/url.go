@@ -43,7 +43,7 @@ func openVolume(ctx context.Context, raw string, o forstfs.Options) (*forstfs.FS
 	if err != nil {
 		return nil, err
 	}
-	o.Name = display(raw)
+	o.Name, o.OpenStore = display(raw), forst.Lenders(raw)
 	return forstfs.Open(ctx, s, &o)
 }
 
@@ -53,7 +53,7 @@ func readVolume(ctx context.Context, raw string) (*forstfs.FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	return forstfs.OpenReadOnly(ctx, s, &forstfs.Options{Name: display(raw)})
+	return forstfs.OpenReadOnly(ctx, s, &forstfs.Options{Name: display(raw), OpenStore: forst.Lenders(raw)})
 }
 
 // readOnlyURL asks the local driver to take no lock, so that a running writer is no obstacle.
