@@ -50,6 +50,7 @@ type fsEnv struct {
 	ctx  context.Context
 	open func(context.Context) (driver.Store, error)
 	last *sync.Map // *forstfs.FS: mounted and not closed yet
+	home *placedHome
 
 	virtual bool // in a bubble of testing/synctest: waiting costs nothing
 }
@@ -93,6 +94,7 @@ func (e *fsEnv) mountOn(s driver.Store, o *forstfs.Options) *forstfs.FS {
 	if o.CacheBytes == smallCache && !s.Capabilities().Volatile {
 		o.CacheBytes = 32 * smallCache // where a request takes its time, the cases that read a lot need not wait for each block
 	}
+	e.home.use(e.TB, o)
 	v, err := forstfs.Open(e.ctx, s, o)
 	if err != nil {
 		e.Fatalf("opening the volume: %v", err)

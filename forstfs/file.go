@@ -48,7 +48,7 @@ func (f *File) Stat() (FileInfo, error) {
 	}
 	f.n.mu.Lock()
 	defer f.n.mu.Unlock()
-	return FileInfo{name: path.Base(f.name), size: f.n.size, mode: 0o644, time: unixTime(f.n.mtim), inode: uint64(f.n.ino), class: Classify(f.name)}, nil
+	return FileInfo{name: path.Base(f.name), size: f.n.size, mode: 0o644, time: unixTime(f.n.mtim), inode: uint64(f.n.ino), class: Classify(f.name), local: f.n.loc != nil}, nil
 }
 
 // Dir is an open directory.

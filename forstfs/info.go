@@ -13,6 +13,7 @@ type FileInfo struct {
 	time  time.Time
 	inode uint64
 	class Class
+	local bool
 }
 
 func (i FileInfo) Name() string       { return i.name }
@@ -24,6 +25,9 @@ func (i FileInfo) Sys() any           { return nil }
 
 // Inode is the number of the file in its volume, never used twice; 0 for a directory.
 func (i FileInfo) Inode() uint64 { return i.inode }
+
+// Local reports whether the file's bytes are on the disk of the machine that wrote it, not in the volume.
+func (i FileInfo) Local() bool { return i.local }
 
 // Class is the file's class by its name.
 func (i FileInfo) Class() Class { return i.class }

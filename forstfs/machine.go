@@ -107,6 +107,7 @@ func (m *machine) Apply(f *journal.Frame) error {
 	}
 	v.liveBytes.Store(m.acked.Stats().Bytes)
 	v.gc.released(m.acked.TakeReleased())
+	v.reap(m.acked)
 	v.packer.poke()
 	return nil
 }

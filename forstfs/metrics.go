@@ -42,6 +42,16 @@ type Metrics struct {
 	Deleted        int64           // objects deleted
 	Ledger         Ledger          // of the bytes in the store
 	Staleness      time.Duration   // of a follower: the time since its last successful refresh began
+	Local          LocalMetrics
+}
+
+// LocalMetrics are about the local directory of a volume.
+type LocalMetrics struct {
+	Files    int           // files whose bytes are on the local disk
+	Bytes    int64         // and how many
+	LagBytes int64         // bytes of logs that a Sync acknowledged and that the volume has not yet
+	Lag      time.Duration // how long ago the oldest of them was acknowledged
+	LagWaits int64         // how often a Sync has waited for the volume, because more than MaxLag was missing
 }
 
 // Metrics takes the picture; it makes no request.
@@ -58,6 +68,10 @@ func (v *FS) Metrics() Metrics {
 		m.Journal = v.journal.Metrics()
 	}
 	m.Ledger, m.Staleness = v.ledger(), v.staleness()
+	if d := v.home; d != nil {
+		m.Local.Files, m.Local.Bytes = d.totals()
+		m.Local.LagBytes, m.Local.Lag, m.Local.LagWaits = d.lag.now(v.journal.AckedPosition())
+	}
 	v.mu.Lock()
 	m.Namespace = v.live.Stats()
 	v.mu.Unlock()
@@ -80,6 +94,9 @@ func (m Metrics) String() string {
 	fmt.Fprintf(&b, "ledger:    %v\n", m.Ledger)
 	if m.Staleness > 0 {
 		fmt.Fprintf(&b, "follower:  %v behind at most\n", m.Staleness.Round(time.Millisecond))
+	}
+	if m.Local != (LocalMetrics{}) {
+		fmt.Fprintf(&b, "local:     %d files, %d bytes; the volume lags by %d bytes, %v; %d syncs waited for it\n", m.Local.Files, m.Local.Bytes, m.Local.LagBytes, m.Local.Lag.Round(time.Millisecond), m.Local.LagWaits)
 	}
 	return b.String()
 }

@@ -23,9 +23,11 @@ func (v *FS) issue(ops ...*namespace.Op) error {
 		if err := v.live.Check(op); err != nil {
 			return err
 		}
+		local := v.localVictims(op)
 		if err := v.applyLive(op, namespace.Extent{}); err != nil {
 			return err
 		}
+		v.localGone(local)
 		if mutant.On(mutReuseTwoSteps) && len(entry) > 0 {
 			v.journal.Enqueue(entry, nil)
 			entry = nil
@@ -53,7 +55,7 @@ func (v *FS) now() int64 { return v.o.Clock().UnixNano() }
 // Create makes a new, empty file and opens it for writing and reading. An existing file of that name is replaced at once; its other
 // names and open handles keep the old one. The parent must exist.
 func (v *FS) Create(ctx context.Context, name string, o *CreateOptions) (*File, error) {
-	p, err := namespace.Clean(name)
+	p, err := clean(name)
 	if err != nil {
 		return nil, pathErr("create", name, err)
 	}
@@ -72,7 +74,10 @@ func (v *FS) create(ctx context.Context, name, p string, o *CreateOptions, befor
 		class = Classify(p)
 	}
 	op := &namespace.Op{Kind: namespace.Create, Path: p, Time: v.now()}
-	if class.Bulk() {
+	switch {
+	case v.placedLocally(p, class, o.site):
+		op.File = namespace.Local
+	case class.Bulk():
 		op.File = namespace.Bulk
 	}
 	if err := v.writable(); err != nil {
@@ -89,6 +94,10 @@ func (v *FS) create(ctx context.Context, name, p string, o *CreateOptions, befor
 	file, _ := v.live.File(op.Inode)
 	n := v.nodeOf(file)
 	n.category = o.Category
+	n.wal, n.born = class == ClassWAL, v.journal.Position()
+	if op.File == namespace.Small && o.site == siteByTable && v.follows(p, class) {
+		n.redo = v.home.redo(op.Inode)
+	}
 	return v.handle(ctx, n, p, AccessDefault, true), nil
 }
 
@@ -97,7 +106,7 @@ func (v *FS) Open(ctx context.Context, name string, o *OpenOptions) (*File, erro
 	if o == nil {
 		o = &OpenOptions{}
 	}
-	p, err := namespace.Clean(name)
+	p, err := clean(name)
 	if err != nil {
 		return nil, pathErr("open", name, err)
 	}
@@ -128,6 +137,12 @@ func (v *FS) Open(ctx context.Context, name string, o *OpenOptions) (*File, erro
 // handle opens a node. FS.mu is held.
 func (v *FS) handle(ctx context.Context, n *node, p string, a Access, writing bool) *File {
 	n.refs++
+	if writing {
+		n.writers++
+	}
+	if n.loc != nil {
+		n.loc.hold()
+	}
 	f := &File{v: v, n: n, name: p, ctx: context.WithoutCancel(ctx), writing: writing}
 	f.ahead.f = f
 	f.access.Store(uint32(a))
@@ -162,11 +177,11 @@ func (v *FS) Link(ctx context.Context, oldname, newname string) error {
 }
 
 func (v *FS) twoNames(ctx context.Context, what string, kind namespace.OpKind, oldname, newname string) error {
-	from, err := namespace.Clean(oldname)
+	from, err := clean(oldname)
 	if err != nil {
 		return pathErr(what, oldname, err)
 	}
-	to, err := namespace.Clean(newname)
+	to, err := clean(newname)
 	if err != nil {
 		return pathErr(what, newname, err)
 	}
@@ -174,6 +189,10 @@ func (v *FS) twoNames(ctx context.Context, what string, kind namespace.OpKind, o
 		return pathErr(what, oldname, err)
 	}
 	v.mu.Lock()
+	if ino, toLocal, yes := v.crosses(from, to); yes && v.writable() == nil {
+		v.mu.Unlock()
+		return pathErr(what, oldname, v.move(ctx, kind, from, to, ino, toLocal))
+	}
 	defer v.mu.Unlock()
 	name := oldname
 	err = v.issue(&namespace.Op{Kind: kind, Path: from, Path2: to})
@@ -200,7 +219,7 @@ func (v *FS) MkdirAll(ctx context.Context, name string) error {
 }
 
 func (v *FS) oneName(what string, kind namespace.OpKind, name string) error {
-	p, err := namespace.Clean(name)
+	p, err := clean(name)
 	if err != nil {
 		return pathErr(what, name, err)
 	}
@@ -216,11 +235,11 @@ func (v *FS) oneName(what string, kind namespace.OpKind, name string) error {
 // ReuseForWrite removes oldname and creates newname, in one step of the order: logs cannot be recycled in place on a store of
 // immutable objects.
 func (v *FS) ReuseForWrite(ctx context.Context, oldname, newname string, o *CreateOptions) (*File, error) {
-	from, err := namespace.Clean(oldname)
+	from, err := clean(oldname)
 	if err != nil {
 		return nil, pathErr("reuse", oldname, err)
 	}
-	to, err := namespace.Clean(newname)
+	to, err := clean(newname)
 	if err != nil {
 		return nil, pathErr("reuse", newname, err)
 	}
@@ -245,7 +264,7 @@ func (v *FS) ReuseForWrite(ctx context.Context, oldname, newname string, o *Crea
 
 // List gives the base names in a directory, sorted.
 func (v *FS) List(ctx context.Context, dir string) ([]string, error) {
-	p, err := namespace.Clean(dir)
+	p, err := clean(dir)
 	if err != nil {
 		return nil, pathErr("list", dir, err)
 	}
@@ -261,6 +280,7 @@ func (v *FS) List(ctx context.Context, dir string) ([]string, error) {
 	if err != nil {
 		return nil, pathErr("list", dir, err)
 	}
+	names = shown(p, names)
 	out := make([]string, len(names))
 	for i := range names {
 		out[i] = names[i].Base
@@ -270,7 +290,7 @@ func (v *FS) List(ctx context.Context, dir string) ([]string, error) {
 
 // ReadDir describes what is in a directory, sorted by name.
 func (v *FS) ReadDir(ctx context.Context, dir string) ([]FileInfo, error) {
-	p, err := namespace.Clean(dir)
+	p, err := clean(dir)
 	if err != nil {
 		return nil, pathErr("readdir", dir, err)
 	}
@@ -286,6 +306,7 @@ func (v *FS) ReadDir(ctx context.Context, dir string) ([]FileInfo, error) {
 	if err != nil {
 		return nil, pathErr("readdir", dir, err)
 	}
+	names = shown(p, names)
 	out := make([]FileInfo, len(names))
 	for i := range names {
 		out[i] = v.info(names[i].Base, names[i].Entry)
@@ -295,7 +316,7 @@ func (v *FS) ReadDir(ctx context.Context, dir string) ([]FileInfo, error) {
 
 // Stat describes a file or directory. The size of a file that is being written is what was written so far.
 func (v *FS) Stat(ctx context.Context, name string) (FileInfo, error) {
-	p, err := namespace.Clean(name)
+	p, err := clean(name)
 	if err != nil { // a name that cannot exist
 		return FileInfo{}, pathErr("stat", name, fs.ErrNotExist)
 	}
@@ -322,6 +343,9 @@ func (v *FS) info(base string, e namespace.Entry) FileInfo {
 	i := FileInfo{name: base, mode: 0o644, inode: uint64(e.Inode), class: Classify(base)}
 	f, _ := v.live.File(e.Inode)
 	i.size, i.time = f.Size, unixTime(f.Time)
+	if i.local = f.Kind == namespace.Local; i.local && v.home != nil {
+		i.size = v.home.size(e.Inode)
+	}
 	if n := v.nodes[e.Inode]; n != nil {
 		n.mu.Lock()
 		if !mutant.On(mutStatAcked) {
@@ -354,7 +378,9 @@ func (v *FS) Walk(ctx context.Context, fn func(path string, info FileInfo) error
 	err := v.usable()
 	if err == nil {
 		for p, e := range v.live.Paths() {
-			all = append(all, found{p, v.info(path.Base(p), e)})
+			if !reserved(p) {
+				all = append(all, found{p, v.info(path.Base(p), e)})
+			}
 		}
 	}
 	v.mu.Unlock()
@@ -375,7 +401,7 @@ func (v *FS) Walk(ctx context.Context, fn func(path string, info FileInfo) error
 // Lock takes a name for this process, until the Closer is closed; no file is made. It excludes other
 // holders of this *FS only; across processes a later Open fences (see the package comment).
 func (v *FS) Lock(ctx context.Context, name string) (io.Closer, error) {
-	p, err := namespace.Clean(name)
+	p, err := clean(name)
 	if err != nil {
 		return nil, pathErr("lock", name, err)
 	}

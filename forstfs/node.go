@@ -16,8 +16,15 @@ type node struct {
 	category string
 	hinted   atomic.Bool // a Prefetch has come since the file was last opened for reading in order
 
+	loc   *localFile // the bytes are on the local disk
+	redo  *redoLog   // and this is where they are durable first
+	wal   bool
+	born  uint64 // position of the creation in the journal, for files made by this process
+	named atomic.Bool
+
 	// Guarded by FS.mu.
 	refs    int
+	writers int                // handles that may write
 	orphan  bool               // no name is left: the namespace has forgotten the file, ext is its beginning
 	ext     []namespace.Extent // orphans only; their containers are pinned
 	hasView atomic.Pointer[view]
@@ -82,6 +89,13 @@ func (v *FS) nodeOf(f namespace.File) *node {
 	if n == nil {
 		n = &node{ino: f.Inode, bulk: f.Kind == namespace.Bulk, base: f.Size, size: f.Size, mtim: f.Time}
 		n.cond.L = &n.mu
+		if f.Kind == namespace.Local {
+			n.loc = &localFile{d: v.home, ino: f.Inode}
+			if v.home != nil {
+				n.size = v.home.size(f.Inode)
+				n.base = n.size
+			}
+		}
 		v.nodes[f.Inode] = n
 	}
 	return n
@@ -109,6 +123,9 @@ func (v *FS) releaseNode(n *node) {
 	}
 	if v.nodes[n.ino] == n {
 		delete(v.nodes, n.ino)
+	}
+	if n.loc != nil {
+		n.loc.close()
 	}
 }
 

@@ -125,7 +125,17 @@ func newFS(store driver.Store, o *Options, readOnly bool) (*FS, error) {
 	v.gc = &collector{v: v, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 	v.packer = &packer{v: v, wake: make(chan struct{}, 1), busy: make(chan struct{}, 1)}
 	v.packer.ctx, v.packer.stop = context.WithCancel(v.bg)
+	if v.o.LocalDir != "" && !readOnly {
+		d, err := openLocalDir(v.o.LocalDir)
+		if err != nil {
+			return nil, err
+		}
+		v.home = d
+	}
 	if err := v.shared.join(v); err != nil {
+		if v.home != nil {
+			v.home.close()
+		}
 		return nil, err
 	}
 	return v, nil
@@ -137,6 +147,7 @@ func (v *FS) start(ctx context.Context) error {
 	jo := &journal.Options{
 		Force: v.o.Force, BusyWait: v.o.BusyWait, FrameLimit: v.o.FrameLimit, FlushDelay: v.o.FlushDelay, RetryBudget: v.o.RetryBudget,
 		FrameConcurrency: openFrames, Nonce: v.o.Nonce, Logger: v.o.Logger, OnEvent: v.journalEvent,
+		Admit: func(id journal.VolumeID, epoch uint64) error { return v.admitLocal(id, epoch) },
 	}
 	if v.readOnly {
 		r, err := journal.OpenReader(ctx, v.store, v.machine, jo)
@@ -148,6 +159,8 @@ func (v *FS) start(ctx context.Context) error {
 			if err := v.showSnapshot(ctx, v.o.Snapshot); err != nil {
 				return err
 			}
+		} else if err := v.admitLocal(v.id, r.Epoch()); err != nil { // a snapshot holds no local file
+			return errors.Join(err, r.Close())
 		}
 		return v.keepLocal(ctx)
 	}
@@ -175,6 +188,9 @@ func (v *FS) start(ctx context.Context) error {
 	v.live.Forget() // snapshots are of the acknowledged namespace only
 	v.mu.Unlock()
 	v.journal = j
+	if err := v.adopt(ctx); err != nil {
+		return errors.Join(err, j.Close(ctx))
+	}
 	v.gc.released(v.machine.acked.TakeReleased())
 	v.wg.Go(v.gc.run)
 	v.wg.Go(v.packer.run)

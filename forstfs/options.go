@@ -34,12 +34,6 @@ const (
 	Ordered
 )
 
-// Placement chooses where the files of each class live. Only PlaceDurable exists so far.
-type Placement uint8
-
-// PlaceDurable keeps every file in the volume; locks are held in process.
-const PlaceDurable Placement = 0
-
 // CacheMode says what the cache of a volume is for.
 type CacheMode uint8
 
@@ -65,8 +59,18 @@ type Options struct {
 	// BusyWait makes Open watch the journal this long and refuse with ErrBusy when it moves. 0: take over at once.
 	BusyWait time.Duration
 
-	DirSync   DirSyncMode
+	DirSync DirSyncMode
+
+	// Placement says which classes of files live on the local disk, in LocalDir: a directory for this volume alone, made if it is missing. The volume remembers it
+	// and is not opened without it, unless AcceptLoss says so. A read-only volume does not use it.
 	Placement Placement
+	LocalDir  string
+	// MaxLag, with a WAL on the local disk, makes its bytes follow into the volume: Sync returns when they are on the disk, but waits while anything that an earlier Sync
+	// acknowledged more than MaxLag ago has not reached the volume. 0: nothing follows.
+	MaxLag time.Duration
+	// AcceptLoss opens a volume without the local directory that it was written with. What was only there is given up for good; a read-only volume just
+	// shows what is in the volume.
+	AcceptLoss bool
 
 	// CacheMode says what the cache is for: see the modes. docs/cache.md tells how to choose.
 	CacheMode CacheMode
@@ -142,6 +146,9 @@ func (o *Options) EnsureDefaults() *Options {
 	def(&d.ImageFrames, 1000)
 	def(&d.ImageBytes, 64<<20)
 	def(&d.RequestInterval, errandTime)
+	if d.MaxLag > 0 && (d.FlushDelay < 0 || d.FlushDelay > d.MaxLag/4) {
+		d.FlushDelay = d.MaxLag / 4 // what follows sets out by itself
+	}
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -175,20 +182,20 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("Options.CacheBytes: a cache on disk needs some memory, too: leave it 0 or give it a positive number")
 	case o.CacheDiskBytes < 0:
 		return fmt.Errorf("Options.CacheDiskBytes: %d bytes; give a positive number, or 0 for 10 GiB", o.CacheDiskBytes)
-	case o.Placement != PlaceDurable:
-		return fmt.Errorf("Options.Placement: unknown placement %d", o.Placement)
 	case o.ObjectSize < 0 || o.ObjectSize > 0 && o.ObjectSize < 4096:
 		return fmt.Errorf("Options.ObjectSize: %d bytes; at least 4096, or 0 for the store's own", o.ObjectSize)
 	case o.MaxInflight < 0 || o.FrameLimit < 0 || o.FrameLimit > 1<<30 || o.ImageFrames < 0 || o.ImageBytes < 0 || o.RetryBudget < 0 || o.BusyWait < 0 || o.MaxStaleness < 0:
 		return fmt.Errorf("Options: MaxInflight, FrameLimit (up to 1 GiB), ImageFrames, ImageBytes, RetryBudget, BusyWait and MaxStaleness must not be negative")
 	}
-	return nil
+	return o.validatePlacement()
 }
 
 // CreateOptions change FS.Create and FS.ReuseForWrite.
 type CreateOptions struct {
 	Class    Class  // ClassAuto: by name
 	Category string // the engine's reason for writing, for metrics: "pebble-memtable-flush", "pebble-compaction", ...
+
+	site site // where the file is put, if not where the table says
 }
 
 // Access is how a handle is going to be read.

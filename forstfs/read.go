@@ -25,7 +25,7 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 	if err := f.readable(off); err != nil {
 		return 0, pathErr("read", f.name, err)
 	}
-	n, err := f.ahead.readAt(p, off)
+	n, err := f.readAt(p, off)
 	if mutant.On(mutEOFFull) && err == nil && off+int64(n) == f.n.length() {
 		err = io.EOF
 	}
@@ -33,6 +33,13 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 		err = pathErr("read", f.name, err)
 	}
 	return n, err
+}
+
+func (f *File) readAt(p []byte, off int64) (int, error) {
+	if f.n.loc != nil {
+		return f.n.loc.readAt(p, off)
+	}
+	return f.ahead.readAt(p, off)
 }
 
 // Read reads on from where the last Read ended.
@@ -45,7 +52,13 @@ func (f *File) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	n, err := f.ahead.readSeq(p, f.pos)
+	var n int
+	var err error
+	if f.n.loc != nil {
+		n, err = f.n.loc.readAt(p, f.pos)
+	} else {
+		n, err = f.ahead.readSeq(p, f.pos)
+	}
 	f.pos += int64(n)
 	if n > 0 && err == io.EOF {
 		err = nil
@@ -76,8 +89,10 @@ func (f *File) Prefetch(off, n int64) error {
 	if err := f.readable(off); err != nil {
 		return pathErr("prefetch", f.name, err)
 	}
-	f.n.hinted.Store(true)
-	f.v.prefetch(f.v.content(f.n), off, n)
+	if f.n.loc == nil {
+		f.n.hinted.Store(true)
+		f.v.prefetch(f.v.content(f.n), off, n)
+	}
 	return nil
 }
 

@@ -154,8 +154,15 @@ func (v *FS) restore(ctx context.Context, name string) error {
 	v.mu.Lock()
 	err = v.unlockedBelow(s.Dir)
 	if err == nil {
+		err = v.wholeBelow(s.Dir, "remove them first, as what is restored does not go with them")
+	}
+	if err == nil {
 		op.Inode = v.live.AllocInodes(tree.Stats().Files)
-		err = v.issue(op)
+		ops := []*namespace.Op{op}
+		if s.Dir == "/" {
+			ops = append(ops, v.recordOps()...)
+		}
+		err = v.issue(ops...)
 	}
 	pos := v.journal.Position()
 	v.mu.Unlock()

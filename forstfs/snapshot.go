@@ -207,6 +207,9 @@ func (v *FS) beginSnapshot(ctx context.Context, s *namespace.Snapshot) (*taking,
 		}
 		err = &fs.PathError{Op: "snapshot", Path: s.Dir, Err: err}
 	}
+	if err == nil {
+		err = v.wholeBelow(s.Dir, "only a checkpoint of the engine that owns them copies them into the volume")
+	}
 	var pos uint64
 	if err == nil {
 		pos = v.journal.Enqueue(op.AppendTo(nil), nil)

@@ -30,6 +30,7 @@ type FS struct {
 	gc       *collector
 	snapBusy chan struct{} // capacity 1: held by the one of Restore and removals of snapshots that runs
 	packer   *packer
+	home     *localDir // nil without Options.LocalDir
 	cache    *cache.Cache
 	// freeCache gives the cache back: the last volume that shares it closes it.
 	freeCache func() error
@@ -62,6 +63,9 @@ type FS struct {
 	refreshing chan struct{} // capacity 1: held by the one that refreshes
 	refreshed  atomic.Int64  // when the last refresh that succeeded began, as time since opened
 	opened     time.Time
+	volumeDirs map[string]int // see KeepInVolume
+	moves      uint64
+	recorded   bool // the namespace has a record of the local directory
 
 	bg     context.Context // ends with Close
 	cancel context.CancelFunc
@@ -167,6 +171,7 @@ func (v *FS) Close() error {
 		v.packer.stop()
 		v.packer.last()
 		_ = v.packer.lock(context.Background())
+		v.leave()
 		v.mu.Lock() // whoever puts an operation on names into the order after this is told that the volume is closed
 		again := v.closed.Swap(true)
 		v.mu.Unlock()
@@ -215,6 +220,9 @@ func (v *FS) end() {
 	v.wg.Wait()
 	v.budget.detach()
 	v.aheadBudget.detach()
+	if v.home != nil {
+		v.letLocalGo()
+	}
 }
 
 // begin is spawn for work that somebody else's goroutine does: Close waits until done has been called.

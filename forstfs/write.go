@@ -21,8 +21,17 @@ func (f *File) Write(p []byte) (int, error) {
 	if err := f.v.Err(); err != nil {
 		return 0, pathErr("write", f.name, err)
 	}
+	if f.n.loc != nil {
+		n, err := f.v.writeLocal(f.n, p)
+		return n, pathErr("write", f.name, err)
+	}
 	if f.n.bulk {
 		if err := f.v.admit(len(p)); err != nil {
+			return 0, pathErr("write", f.name, err)
+		}
+	}
+	if f.n.redo != nil {
+		if err := f.n.redo.write(p); err != nil {
 			return 0, pathErr("write", f.name, err)
 		}
 	}
@@ -168,7 +177,7 @@ func (v *FS) flush(n *node, inline int64) (uint64, error) {
 	v.mu.Lock()
 	orphan := n.orphan
 	v.mu.Unlock()
-	if orphan {
+	if orphan || n.loc != nil {
 		return 0, nil
 	}
 	for {
@@ -266,6 +275,12 @@ func (v *FS) syncNode(f *File) error {
 	if orphan {
 		return v.Err()
 	}
+	switch {
+	case f.n.loc != nil:
+		return v.syncLocal(f.ctx, f.n)
+	case f.n.redo != nil:
+		return v.syncFollowed(f.ctx, f.n)
+	}
 	pos, err := v.flush(f.n, min(syncInline, int64(v.o.FrameLimit)))
 	if err != nil {
 		return err
@@ -302,7 +317,13 @@ func (f *File) Close() error {
 			err = f.v.throttle(f.ctx)
 		}
 	}
+	if f.writing && f.n.redo != nil {
+		f.n.redo.close(f.n.length())
+	}
 	f.v.mu.Lock()
+	if f.writing {
+		f.n.writers--
+	}
 	if f.n.refs--; f.n.refs == 0 {
 		f.v.giveUp(f.n)
 	}

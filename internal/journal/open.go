@@ -341,7 +341,7 @@ func Open(ctx context.Context, store driver.Store, m Machine, o *Options) (*Jour
 			return err
 		}
 		if opts.Admit != nil {
-			if err := opts.Admit(); err != nil {
+			if err := opts.Admit(op.root.Volume, r.epoch); err != nil {
 				return err
 			}
 		}

@@ -35,11 +35,12 @@ type Options struct {
 	FlushDelay       time.Duration // entries that nobody waits for are sent after this time (1 s); below 0 only when a frame is full
 	RetryBudget      time.Duration // how long one object is tried while the store does not take it (5 min)
 	FrameConcurrency int           // frames read at once during an open (what the store serves well, at most 32)
-	Admit            func() error  // asked when the state is read and nothing is written yet; an error ends the open without a fence
-	Features         []string      // features of the root that the caller knows, as "r:name" or "w:name"
-	Nonce            func() uint64 // random numbers for names, and the seed of jitter (crypto/rand)
-	Logger           *slog.Logger  // nil logs nothing
-	OnEvent          func(Event)   // called without locks, from any goroutine; must not block for long
+	// Admit is asked when the state has been read and nothing was written yet, with the epoch in force; an error ends the open without a fence.
+	Admit    func(volume VolumeID, epoch uint64) error
+	Features []string      // features of the root that the caller knows, as "r:name" or "w:name"
+	Nonce    func() uint64 // random numbers for names, and the seed of jitter (crypto/rand)
+	Logger   *slog.Logger  // nil logs nothing
+	OnEvent  func(Event)   // called without locks, from any goroutine; must not block for long
 }
 
 func (o *Options) withDefaults() Options {
