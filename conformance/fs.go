@@ -28,7 +28,9 @@ func (c FSCase) Run(tb TB, m Maker) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), watchdog)
 	defer cancel()
-	c.run(&fsEnv{TB: tb, ctx: ctx, open: m.Fresh(tb), last: new(sync.Map)})
+	e := &fsEnv{TB: tb, ctx: ctx, open: m.Fresh(tb), last: new(sync.Map)}
+	defer e.letGo()
+	c.run(e)
 }
 
 // FSCases lists all cases in the order in which RunFS runs them.
@@ -52,7 +54,8 @@ type fsEnv struct {
 	last *sync.Map // *forstfs.FS: mounted and not closed yet
 	home *placedHome
 
-	virtual bool // in a bubble of testing/synctest: waiting costs nothing
+	stalls  []*stall // of held
+	virtual bool     // in a bubble of testing/synctest: waiting costs nothing
 }
 
 // smallOptions reach every path of a volume with few bytes: objects of 4 KiB, frames of 2 KiB, a cache that evicts. Nothing is

@@ -18,15 +18,23 @@ func (e *fsEnv) held(after bool, match func(what, key string) bool) (driver.Stor
 	e.Helper()
 	s := newStall(0, after, false)
 	s.match = match
-	e.Cleanup(func() { // whatever happens, nobody waits for ever
+	e.stalls = append(e.stalls, s)
+	return &stallStore{e.store(), s}, s
+}
+
+// letGo lets go what is held: whatever happens, nobody waits for ever. It runs before the cleanups, which close volumes.
+func (e *fsEnv) letGo() {
+	for _, s := range e.stalls {
 		select {
 		case <-s.free:
 		default:
 			close(s.free)
 		}
-	})
-	return &stallStore{e.store(), s}, s
+	}
 }
+
+// patience is how long a call that must wait is watched. One that does not wait has returned by then, even on a busy machine.
+const patience = 150 * time.Millisecond
 
 // uncached are options with which every read reaches the store.
 func uncached() *forstfs.Options {
@@ -134,7 +142,7 @@ var fsTimingCases = []FSCase{
 		select {
 		case err := <-got:
 			e.Fatalf("a Sync returns (%v) while its frame is on its way", err)
-		case <-time.After(20 * time.Millisecond): // long enough for one that does not wait
+		case <-time.After(patience):
 		}
 		close(hold.free)
 		for range 3 {
@@ -201,7 +209,7 @@ var fsTimingCases = []FSCase{
 		select {
 		case err := <-closed:
 			e.Fatalf("Close of a bulk file returns (%v) while its bytes are on their way", err)
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(patience):
 		}
 		close(hold.free)
 		e.must(<-closed)

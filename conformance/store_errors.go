@@ -228,7 +228,7 @@ var storeCloseCases = []StoreCase{
 		e.wantBytes(e.s, "there", []byte("x"))
 	}},
 	{"close/ends-every-goroutine", func(e *storeEnv) {
-		before := settledGoroutines()
+		before := goroutines()
 		for range 3 {
 			s, err := e.open(e.ctx)
 			if err != nil {
@@ -250,25 +250,40 @@ var storeCloseCases = []StoreCase{
 				e.Errorf("Close: %v", err)
 			}
 		}
-		after := runtime.NumGoroutine()
-		for deadline := time.Now().Add(8 * time.Second); after > before && time.Now().Before(deadline); {
-			runtime.Gosched()
+		left := begunSince(before)
+		for deadline := time.Now().Add(8 * time.Second); len(left) > 0 && time.Now().Before(deadline); {
 			time.Sleep(5 * time.Millisecond)
-			after = runtime.NumGoroutine()
+			left = begunSince(before)
 		}
-		if after > before {
-			stacks := make([]byte, 1<<18)
-			e.Errorf("%d goroutines before, %d after:\n%s", before, after, stacks[:runtime.Stack(stacks, true)])
+		if len(left) > 0 {
+			e.Errorf("%d goroutines are left:\n%s", len(left), strings.Join(left, "\n\n"))
 		}
 	}},
 }
 
-// settledGoroutines counts the goroutines when those of earlier cases that are about to end have ended.
-func settledGoroutines() int {
-	least := runtime.NumGoroutine()
-	for range 50 {
-		time.Sleep(2 * time.Millisecond)
-		least = min(least, runtime.NumGoroutine())
+// goroutines gives the stack of each goroutine by its number. Numbers, unlike counts, are not confused by what earlier cases left and what ends now.
+func goroutines() map[string]string {
+	buf := make([]byte, 1<<18)
+	n := runtime.Stack(buf, true)
+	for n == len(buf) {
+		buf = make([]byte, 2*n)
+		n = runtime.Stack(buf, true)
 	}
-	return least
+	all := map[string]string{}
+	for stack := range strings.SplitSeq(string(buf[:n]), "\n\n") {
+		if number, _, ok := strings.Cut(strings.TrimPrefix(stack, "goroutine "), " "); ok {
+			all[number] = stack
+		}
+	}
+	return all
+}
+
+// begunSince are the stacks of the goroutines that were not there before.
+func begunSince(before map[string]string) (stacks []string) {
+	for number, stack := range goroutines() {
+		if _, old := before[number]; !old {
+			stacks = append(stacks, stack)
+		}
+	}
+	return stacks
 }
