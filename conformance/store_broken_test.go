@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,9 +38,12 @@ type world struct {
 	data map[string][]byte
 	keys map[string]bool
 	n    int
+
+	asked atomic.Int64 // requests that were begun or have ended, on any handle
 }
 
 func (b *broken) Put(ctx context.Context, key string, data []byte, o driver.PutOptions) error {
+	defer b.w.ask()()
 	if b.put != nil {
 		return b.put(ctx, key, data, o)
 	}
@@ -47,6 +51,7 @@ func (b *broken) Put(ctx context.Context, key string, data []byte, o driver.PutO
 }
 
 func (b *broken) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
+	defer b.w.ask()()
 	if b.get != nil {
 		return b.get(ctx, key, off, n)
 	}
@@ -54,6 +59,7 @@ func (b *broken) Get(ctx context.Context, key string, off, n int64) (io.ReadClos
 }
 
 func (b *broken) Stat(ctx context.Context, key string) (driver.Info, error) {
+	defer b.w.ask()()
 	if b.stat != nil {
 		return b.stat(ctx, key)
 	}
@@ -61,6 +67,7 @@ func (b *broken) Stat(ctx context.Context, key string) (driver.Info, error) {
 }
 
 func (b *broken) List(ctx context.Context, prefix, after string) iter.Seq2[driver.Info, error] {
+	defer b.w.ask()()
 	if b.list != nil {
 		return b.list(ctx, prefix, after)
 	}
@@ -97,6 +104,7 @@ func (b *broken) Copy(ctx context.Context, src, dst string) error {
 
 // exists asks the honest store.
 func (b *broken) exists(ctx context.Context, key string) bool {
+	defer b.w.ask()()
 	_, err := b.w.root.Stat(ctx, key)
 	return err == nil
 }
@@ -145,8 +153,19 @@ func fail(op, key string, kind driver.Kind, err error) error {
 	return &driver.Error{Op: op, Path: key, Kind: kind, Err: err}
 }
 
-// pause gives other goroutines the chance to see what is there now.
-func pause() { time.Sleep(2 * time.Millisecond) }
+// ask counts a request at its begin and, by what it returns, at its end.
+func (w *world) ask() func() {
+	w.asked.Add(1)
+	return func() { w.asked.Add(1) }
+}
+
+// pause gives other goroutines the chance to see what is there now: until they have made some requests, or seem not to be going to.
+func (b *broken) pause() {
+	from := b.w.asked.Load()
+	for end := time.Now().Add(40 * time.Millisecond); b.w.asked.Load() < from+24 && time.Now().Before(end); {
+		time.Sleep(200 * time.Microsecond)
+	}
+}
 
 // mutant is one broken store and the case that must catch it.
 type mutant struct {

@@ -209,6 +209,29 @@ var storeListCases = []StoreCase{
 			stable = append(stable, fmt.Sprintf("k/%02d-stable", i))
 		}
 		e.putAll(stable...)
+		// First by turns: what comes and goes lies behind the reader.
+		for _, churn := range [][]string{{"k/00-turn0"}, {"k/00-turn0", "k/00-turn1", "k/00-turn2"}} {
+			var got []string
+			for info, err := range e.s.List(e.ctx, "k/", "") {
+				if err != nil {
+					e.Fatalf("List: %v", err)
+				}
+				if strings.HasSuffix(info.Key, "stable") {
+					got = append(got, info.Key)
+				}
+				switch len(got) {
+				case 10:
+					e.putAll(churn...)
+				case 25:
+					if err := e.s.Delete(e.ctx, churn); err != nil {
+						e.Fatalf("Delete: %v", err)
+					}
+				}
+			}
+			if !slices.Equal(got, stable) {
+				e.Errorf("List gives %d of %d stable keys while others come and go behind it", len(got), len(stable))
+			}
+		}
 		e.watch(func() {
 			e.parallel(3, func(w int) {
 				for i := range 30 {

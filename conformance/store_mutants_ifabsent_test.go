@@ -112,7 +112,7 @@ var ifAbsentMutants = []mutant{
 				if b.exists(ctx, key) {
 					return fail("put", key, driver.KindExist, nil)
 				}
-				pause()
+				b.pause()
 				o.IfAbsent = false
 			}
 			return b.Store.Put(ctx, key, data, o)
@@ -134,7 +134,7 @@ var ifAbsentMutants = []mutant{
 			if b.exists(ctx, key) {
 				old, _ := driver.ReadAll(ctx, b.Store, key)
 				_ = b.Store.Put(ctx, key, append(bytes.Clone(old[:10]), data[10:]...), driver.PutOptions{})
-				pause()
+				b.pause()
 				_ = b.Store.Put(ctx, key, old, driver.PutOptions{})
 			}
 			return b.Store.Put(ctx, key, data, o)
@@ -149,7 +149,7 @@ var ifAbsentMutants = []mutant{
 			if taken && o.IfAbsent {
 				return fail("put", key, driver.KindExist, nil)
 			}
-			pause()
+			b.pause()
 			return b.Store.Put(ctx, key, data, driver.PutOptions{})
 		}
 	}},
@@ -161,7 +161,7 @@ func checkThenPut(b *broken) {
 			if b.exists(ctx, key) {
 				return fail("put", key, driver.KindExist, nil)
 			}
-			pause()
+			b.pause()
 		}
 		return b.Store.Put(ctx, key, data, driver.PutOptions{})
 	}
@@ -220,7 +220,7 @@ var deleteMutants = []mutant{
 	{"second-deleter-gets-an-error", "delete/one-key-from-many-callers", func(b *broken) {
 		b.delete = func(ctx context.Context, keys []string) error {
 			was := b.exists(ctx, keys[0])
-			pause()
+			b.pause()
 			b.w.mu.Lock()
 			defer b.w.mu.Unlock()
 			if was && !b.exists(ctx, keys[0]) {

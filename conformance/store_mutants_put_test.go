@@ -162,7 +162,7 @@ var putMutants = []mutant{
 			mu.Lock()
 			temp = bytes.Clone(data)
 			mu.Unlock()
-			pause()
+			b.pause()
 			mu.Lock()
 			defer mu.Unlock()
 			return b.Store.Put(ctx, key, temp, o)
@@ -182,9 +182,9 @@ var putMutants = []mutant{
 	{"object-vanishes-between-rename-steps", "atomic/an-object-once-seen-stays", func(b *broken) {
 		b.put = func(ctx context.Context, key string, data []byte, o driver.PutOptions) error {
 			_ = b.Store.Put(ctx, key, data, o)
-			pause()
+			b.pause()
 			_ = b.Store.Delete(ctx, []string{key})
-			pause()
+			b.pause()
 			return b.Store.Put(ctx, key, data, o)
 		}
 	}},
@@ -192,7 +192,7 @@ var putMutants = []mutant{
 		b.put = func(ctx context.Context, key string, data []byte, o driver.PutOptions) error {
 			if b.exists(ctx, key) && !o.IfAbsent {
 				_ = b.Store.Delete(ctx, []string{key})
-				pause()
+				b.pause()
 			}
 			return b.Store.Put(ctx, key, data, o)
 		}
@@ -202,7 +202,7 @@ var putMutants = []mutant{
 		b.put = func(ctx context.Context, key string, data []byte, o driver.PutOptions) error {
 			if b.exists(ctx, key) && !o.IfAbsent {
 				_ = b.Store.Put(ctx, key, nil, o)
-				pause()
+				b.pause()
 			}
 			return b.Store.Put(ctx, key, data, o)
 		}
@@ -210,7 +210,7 @@ var putMutants = []mutant{
 	{"racing-writers-mix", "atomic/racing-replacements-leave-one-whole", func(b *broken) {
 		b.put = func(ctx context.Context, key string, data []byte, o driver.PutOptions) error {
 			_ = b.Store.Put(ctx, key, data, o)
-			pause()
+			b.pause()
 			now, _ := driver.ReadAll(ctx, b.Store, key)
 			return b.Store.Put(ctx, key, append(bytes.Clone(data[:len(data)/2]), now[min(len(now), len(data)/2):]...), o)
 		}
@@ -257,7 +257,7 @@ func inParts(absent bool) func(*broken) {
 			if err := b.Store.Put(ctx, key, data[:len(data)/2], o); err != nil {
 				return err
 			}
-			pause()
+			b.pause()
 			return b.Store.Put(ctx, key, data, driver.PutOptions{})
 		}
 	}
@@ -268,7 +268,7 @@ func inPlace(b *broken) {
 		if old, err := driver.ReadAll(ctx, b.w.root, key); err == nil && !o.IfAbsent {
 			mixed := append(bytes.Clone(data[:len(data)/2]), old[min(len(old), len(data)/2):]...)
 			_ = b.Store.Put(ctx, key, mixed, o)
-			pause()
+			b.pause()
 		}
 		return b.Store.Put(ctx, key, data, o)
 	}

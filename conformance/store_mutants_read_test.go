@@ -178,7 +178,7 @@ var readMutants = []mutant{
 			mu.Lock()
 			k := copy(buf, data[off:min(off+n, int64(len(data)))])
 			mu.Unlock()
-			return &lockedReader{mu: &mu, data: buf[:k]}, nil
+			return &lockedReader{b: b, mu: &mu, data: buf[:k]}, nil
 		})
 	}},
 	{"readers-share-a-position", "get/two-readers-of-one-object-interleaved", func(b *broken) {
@@ -257,6 +257,7 @@ var readMutants = []mutant{
 }
 
 type lockedReader struct {
+	b    *broken
 	mu   *sync.Mutex
 	data []byte
 	slow bool
@@ -265,7 +266,7 @@ type lockedReader struct {
 func (r *lockedReader) Read(p []byte) (int, error) {
 	if !r.slow {
 		r.slow = true
-		pause()
+		r.b.pause()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
