@@ -47,7 +47,7 @@ type Backend struct {
 // was uses Restore.
 func Create(ctx context.Context, root driver.Store, o *Options) (*Backend, error) {
 	return open(ctx, root, o, func(b *Backend) error {
-		name := newName()
+		name := b.newShard()
 		vol, err := b.openVolume(ctx, name, forstfs.CreateNew)
 		if err != nil {
 			return err
@@ -94,6 +94,9 @@ func newName() string {
 	return hex.EncodeToString(p[:])
 }
 
+// newShard names a shard after its run, so that Clean can tell whose it is.
+func (b *Backend) newShard() string { return b.o.Run + "-" + newName() }
+
 func shardPrefix(name string) string { return "shard/" + name + "/" }
 
 func (b *Backend) openVolume(ctx context.Context, name string, mode forstfs.CreateMode) (*forstfs.FS, error) {
@@ -105,7 +108,7 @@ func (b *Backend) volumeOptions(name string, mode forstfs.CreateMode) *forstfs.O
 	if b.o.Volume != nil {
 		vo = *b.o.Volume
 	}
-	vo.Create, vo.Name, vo.Cache, vo.OpenStore = mode, "shard "+name, b.memory.blocks, b.sibling
+	vo.Create, vo.Name, vo.Cache, vo.OpenStore = mode, "shard "+name, b.memory.blocks, siblings(b.root)
 	vo.SkipProbe = true // the root was probed when its first volume was made, or is by the caller; a probe for each shard would be 12 requests
 	return &vo
 }

@@ -46,7 +46,7 @@ func (b *Backend) restore(ctx context.Context, c Checkpoint) error {
 	for _, r := range c.records {
 		for _, s := range r.Shards {
 			if keys, some := s.Keys.Meet(b.o.Keys); some {
-				parts = append(parts, &part{name: newName(), keys: keys, from: s, number: len(parts)})
+				parts = append(parts, &part{name: b.newShard(), keys: keys, from: s, number: len(parts)})
 			}
 		}
 	}
@@ -142,13 +142,15 @@ func (s *shard) cutOff(ctx context.Context) error {
 	return nil
 }
 
-// sibling opens the store of another shard: shards record one another's places as "../name".
-func (b *Backend) sibling(_ context.Context, location string) (driver.Store, error) {
-	name := path.Base(location)
-	if strings.Trim(name, ".") == "" || strings.Contains(location, ":") {
-		return nil, fmt.Errorf("%q is not the place of a shard", location)
+// siblings opens the stores of other shards: shards record one another's places as "../name".
+func siblings(root driver.Store) func(context.Context, string) (driver.Store, error) {
+	return func(_ context.Context, location string) (driver.Store, error) {
+		name := path.Base(location)
+		if strings.Trim(name, ".") == "" || strings.Contains(location, ":") {
+			return nil, fmt.Errorf("%q is not the place of a shard", location)
+		}
+		return below(root, shardPrefix(name)), nil
 	}
-	return below(b.root, shardPrefix(name)), nil
 }
 
 // assignment says which shards a durable backend has. The newest counts.
