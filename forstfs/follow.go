@@ -26,6 +26,9 @@ func (v *FS) Refresh(ctx context.Context) (changed bool, err error) {
 	return v.refresh(ctx)
 }
 
+// ShowsSnapshot reports whether the volume was opened by OpenSnapshot: it shows what was, and never changes.
+func (v *FS) ShowsSnapshot() bool { return v.frozen }
+
 // refresh is held by one at a time. What was acknowledged before it began is what it promises.
 func (v *FS) refresh(ctx context.Context) (bool, error) {
 	began := time.Since(v.opened)

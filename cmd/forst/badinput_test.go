@@ -52,7 +52,7 @@ func TestBadInput(t *testing.T) {
 		{"unknown flag", []string{"ls", "--colour", fileURL(live)}, exitUsage, []string{"unknown flag: --colour", "forst ls --help"}, ""},
 		{"bad flag value", []string{"demo", "--kills", "many"}, exitUsage, []string{`"many"`, "--kills"}, ""},
 		{"no argument", []string{"ls"}, exitUsage, []string{"arguments given: 0", "forst ls URL"}, ""},
-		{"too many arguments", []string{"cat", "a", "b", "c"}, exitUsage, []string{"arguments given: 3", "forst cat URL PATH"}, ""},
+		{"too many arguments", []string{"cat", "a", "b", "c"}, exitUsage, []string{"arguments given: 3", "forst cat URL[@SNAPSHOT] PATH"}, ""},
 		{"drop without --yes", []string{"drop", fileURL(live)}, exitUsage, []string{"for ever", "--yes", fileURL(live)}, ""},
 		{"demo writer by hand", []string{"demo-writer"}, exitUsage, []string{"started by forst demo"}, ""},
 

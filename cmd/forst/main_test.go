@@ -57,7 +57,7 @@ func fileURL(dir string) string {
 // TestHelp fixes what the user reads. Rewrite with go test ./cmd/forst -run TestHelp -rewrite.
 func TestHelp(t *testing.T) {
 	var got strings.Builder
-	for _, cmd := range []string{"", "demo", "probe", "ls", "cat", "stat", "du", "create", "drop", "conformance", "version"} {
+	for _, cmd := range []string{"", "demo", "probe", "ls", "cat", "stat", "du", "create", "drop", "snapshot", "snapshot create", "snapshot ls", "snapshot rm", "snapshot restore", "conformance", "version"} {
 		args := append(strings.Fields(cmd), "--help")
 		fmt.Fprintf(&got, "$ forst %s\n%s\n", strings.Join(args, " "), must(t, args...))
 	}

@@ -50,7 +50,7 @@ func withVolume(ctx context.Context, args []string, do func(v *forstfs.FS, name 
 
 func (a *app) lsCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "ls URL[/PATH] [PATH]",
+		Use:   "ls URL[@SNAPSHOT][/PATH] [PATH]",
 		Short: "List the files of a volume",
 		Long: `ls lists a directory of a volume, or one file. The path may follow the URL of the
 volume directly or stand on its own.`,
@@ -158,7 +158,7 @@ func printable(name string) string {
 
 func (a *app) catCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "cat URL PATH",
+		Use:   "cat URL[@SNAPSHOT] PATH",
 		Short: "Write the bytes of a file of a volume to standard output",
 		Args:  nargs(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -192,7 +192,7 @@ func copyFile(w io.Writer, f *forstfs.File, name string) error {
 
 func (a *app) statCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "stat URL[/PATH] [PATH]",
+		Use:   "stat URL[@SNAPSHOT][/PATH] [PATH]",
 		Short: "Describe a volume, or a file in it",
 		Args:  nargs(1, 2),
 	}
@@ -233,11 +233,11 @@ func (s statResult) print(w io.Writer) error {
 
 func (a *app) duCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "du URL[/PATH] [PATH]",
+		Use:   "du URL[@SNAPSHOT][/PATH] [PATH]",
 		Short: "Sum up the sizes of the files of a volume, and what it takes in the store",
 		Long: `du prints the size of each directory with everything below it: what readers see. A
 file with several names counts once. For a whole volume it also prints what the
-store holds for it: objects and bytes of data, journal and images, unreachable ones
+store holds for it: objects and bytes of data, journal, images and snapshots, unreachable ones
 that were not yet deleted included.`,
 		Args: nargs(1, 2),
 	}
@@ -246,7 +246,7 @@ that were not yet deleted included.`,
 		ctx := cmd.Context()
 		return withVolume(ctx, args, func(v *forstfs.FS, name string) error {
 			res, err := diskUsage(ctx, v, name)
-			if err == nil && name == "/" {
+			if err == nil && name == "/" && !v.ShowsSnapshot() {
 				res.Stored, err = storedUsage(ctx, args[0])
 			}
 			if err != nil {
@@ -348,7 +348,7 @@ func (r *duResult) print(w io.Writer) error {
 		return err
 	}
 	k := r.Stored.ByKind
-	_, err := fmt.Fprintf(w, "in the store: %s in %s objects (data %s, journal %s, images %s)\n", size(r.Stored.Bytes), count(r.Stored.Objects),
-		size(k["data"]), size(k["journal"]), size(k["image"]))
+	_, err := fmt.Fprintf(w, "in the store: %s in %s objects (data %s, journal %s, images %s, snapshots %s)\n", size(r.Stored.Bytes), count(r.Stored.Objects),
+		size(k["data"]), size(k["journal"]), size(k["image"]), size(k["snapshot"]))
 	return err
 }

@@ -71,11 +71,18 @@ func readOnlyURL(raw string) string {
 }
 
 // locate finds the volume that raw points to or into: raw itself or the nearest URL above it that is a volume, and the
-// rest of the path. The error is the one of raw itself.
+// rest of the path. URL@SNAPSHOT is the snapshot, unless a volume has this very name. The error is the one of raw itself.
 func locate(ctx context.Context, raw string) (*forstfs.FS, string, error) {
 	v, first := readVolume(ctx, raw)
 	if first == nil {
 		return v, "/", nil
+	}
+	if base, snapshot, name, ok := cutSnapshot(raw); ok && notHere(first) {
+		if v, err := readSnapshot(ctx, base, snapshot); err == nil {
+			return v, name, nil
+		} else if !notHere(err) {
+			return nil, "", err
+		}
 	}
 	u, err := url.Parse(raw)
 	if err != nil {
