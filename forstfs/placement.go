@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"time"
 )
 
 // Placement is a table: for each class of files, whether new ones live in the volume or on the disk of this machine (Options.LocalDir). The zero value
@@ -134,3 +135,6 @@ func (v *FS) KeepInVolume(dir string) (release func(), err error) {
 		}
 	}, nil
 }
+
+// Placement says how the volume was opened: its table, and MaxLag.
+func (v *FS) Placement() (Placement, time.Duration) { return v.o.Placement, v.o.MaxLag }
