@@ -28,11 +28,18 @@ func (v *FS) borrowing() map[journal.VolumeID]int {
 	if mutant.On(mutHoldOfFiles) {
 		needed = v.machine.acked.Containers
 	}
-	for c := range needed() {
-		count(c)
+	if !mutant.On(mutHoldIssued) {
+		for c := range needed() {
+			count(c)
+		}
 	}
 	v.machine.mu.Unlock()
 	v.mu.Lock()
+	if mutant.On(mutHoldIssued) {
+		for c := range v.live.Needed() {
+			count(c)
+		}
+	}
 	for c := range v.pins {
 		if !mutant.On(mutHoldOfHandles) {
 			count(c)
@@ -235,9 +242,6 @@ func (v *FS) moveExtents(ctx context.Context, placed []namespace.Placed, copies 
 		v.mu.Lock()
 		pos = v.journal.Enqueue(op.AppendTo(nil), nil)
 		v.mu.Unlock()
-	}
-	if mutant.On(mutDetachEarly) {
-		return nil
 	}
 	if err := v.journal.Wait(ctx, pos); err != nil {
 		return err

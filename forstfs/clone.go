@@ -400,9 +400,10 @@ func emptyPlace(ctx context.Context, dst driver.Store) error {
 		switch {
 		case err != nil:
 			return fmt.Errorf("look whether the place of the clone is empty: %w", storeErr(err))
-		case info.Key == journal.RootKey:
-			return fmt.Errorf("%w: choose another place", ErrExists)
 		case !unborn(info.Key):
+			if _, err := dst.Stat(ctx, journal.RootKey); err == nil {
+				return fmt.Errorf("%w: choose another place", ErrExists)
+			}
 			return fmt.Errorf("%w (the first is %q): choose an empty place", ErrForeign, info.Key)
 		}
 	}

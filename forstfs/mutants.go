@@ -52,7 +52,7 @@ const (
 	mutLookName        mutant.ID = "forstfs/cloner-ignores-doom"         // ... looks whether the snapshot is there, doomed or not
 	mutHoldOfFiles     mutant.ID = "forstfs/hold-of-files-only"          // a hold is given back although a snapshot of the clone needs it
 	mutHoldOfHandles   mutant.ID = "forstfs/hold-ignores-handles"        // a hold is given back although an open handle needs it
-	mutDetachEarly     mutant.ID = "forstfs/detach-does-not-wait"        // a hold is given back before the frame that makes it needless
+	mutHoldIssued      mutant.ID = "forstfs/hold-given-when-issued"      // a hold is given back before the frame that makes it needless is acknowledged
 	mutHoldFirst       mutant.ID = "forstfs/abandoned-without-tomb"      // the hold of a cloner goes without a tombstone
 	mutDropHeld        mutant.ID = "forstfs/drop-of-a-lender"            // a volume that clones need is dropped
 	mutReaderSize      mutant.ID = "forstfs/reader-size-frozen"          // an open handle of a follower keeps its size
