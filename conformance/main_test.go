@@ -9,6 +9,7 @@ import (
 
 	"github.com/forst-go/forst/conformance"
 	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/forstfs/hdfs"
 	"github.com/forst-go/forst/forstfs/local"
 	"github.com/forst-go/forst/forstfs/s3"
 )
@@ -31,6 +32,8 @@ func openStore(ctx context.Context, raw string) (driver.Store, error) {
 	switch u.Scheme {
 	case "file":
 		return local.Open(ctx, u.Path, &local.Options{NoGuard: true})
+	case "hdfs":
+		return hdfs.OpenURL(ctx, u)
 	case "s3":
 		return s3.OpenURL(ctx, u)
 	}

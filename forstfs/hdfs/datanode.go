@@ -117,7 +117,7 @@ func (r *running) connect(n node, token protoreflect.Message, timeout time.Durat
 		}
 		return nil, transient("DataNode %s: %w", n.addr, plain(eof(err)))
 	}
-	c := &dnConn{Conn: conn, in: bufio.NewReaderSize(conn, 64<<10)}
+	c := &dnConn{Conn: conn, in: bufio.NewReaderSize(conn, 8<<10)} // data is read past it
 	c.stop = context.AfterFunc(r.ctx, func() { raw.Close() })
 	return c, nil
 }
@@ -182,7 +182,6 @@ type nodes struct {
 
 type badNode struct {
 	node    node
-	since   time.Time
 	checked time.Time
 	busy    bool
 }
@@ -200,7 +199,7 @@ func (n *nodes) fail(d node) {
 		b.checked = time.Now()
 		return
 	}
-	n.bad[d.uuid] = &badNode{node: d, since: time.Now(), checked: time.Now()}
+	n.bad[d.uuid] = &badNode{node: d, checked: time.Now()}
 }
 
 // rank sorts the nodes that failed behind the others.
@@ -225,6 +224,18 @@ func (n *nodes) all() (bad, due []node) {
 		}
 	}
 	return bad, due
+}
+
+// tryNow reports whether a node is worth another try by the caller, who then must say what came of it.
+func (n *nodes) tryNow(uuid string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	b := n.bad[uuid]
+	if b == nil || b.busy || time.Since(b.checked) < recheck/6 {
+		return false
+	}
+	b.busy = true
+	return true
 }
 
 func (n *nodes) tried(uuid string, ok bool) {
@@ -266,6 +277,26 @@ func (r *running) blame(pipeline []node) bool {
 				r.s.seen.fail(n)
 				found.Store(true)
 			}
+		})
+	}
+	wg.Wait()
+	return found.Load()
+}
+
+// revive tries the nodes that failed, but for those that were tried a moment ago, and reports whether one is back.
+func (r *running) revive(bad []node) bool {
+	var wg sync.WaitGroup
+	var found atomic.Bool
+	for _, n := range bad {
+		if !r.s.seen.tryNow(n.uuid) {
+			continue
+		}
+		wg.Go(func() {
+			ok := r.s.alive(r.ctx, n.addr, r.s.cfg.AttemptTimeout/4)
+			if ok {
+				found.Store(true)
+			}
+			r.s.seen.tried(n.uuid, ok)
 		})
 	}
 	wg.Wait()

@@ -311,6 +311,7 @@ type packets struct {
 	off, end int64
 	buf      []byte // what is left of the packet, checked
 	store    []byte
+	sums     []byte
 }
 
 func (k *packets) check() error {
@@ -329,8 +330,9 @@ func (k *packets) read(p []byte) (int, error) {
 		if k.off == k.end {
 			return 0, nil
 		}
-		if err := k.fill(); err != nil {
-			return 0, err
+		n, err := k.fill(p)
+		if n > 0 || err != nil {
+			return n, err
 		}
 	}
 	n := copy(p, k.buf)
@@ -339,18 +341,25 @@ func (k *packets) read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fill reads the next packet and checks it.
-func (k *packets) fill() error {
-	seqOff, n, last, sums, err := k.header()
+// fill reads the next packet and checks it. If all of it is wanted and has place in p, it is read to there, and fill returns its length.
+func (k *packets) fill(p []byte) (int, error) {
+	at, n, last, sums, err := k.header()
 	if err != nil {
-		return eof(err)
+		return 0, eof(err)
 	}
-	if last || seqOff != k.next || n == 0 {
-		return fmt.Errorf("a packet of %d bytes at %d (last: %t), where %d bytes at %d are missing", n, seqOff, last, k.end-k.next, k.next)
+	if last || at != k.next || n == 0 {
+		return 0, fmt.Errorf("a packet of %d bytes at %d (last: %t), where %d bytes at %d are missing", n, at, last, k.end-k.next, k.next)
 	}
-	data := k.store[:n]
+	direct := k.off == k.next && k.next+n <= k.end && int64(len(p)) >= n
+	if !direct {
+		if int64(cap(k.store)) < n {
+			k.store = make([]byte, n)
+		}
+		p = k.store
+	}
+	data := p[:n]
 	if _, err := io.ReadFull(k.in, data); err != nil {
-		return eof(err)
+		return 0, eof(err)
 	}
 	if k.kind != typeNull {
 		table := castagnoli
@@ -359,20 +368,23 @@ func (k *packets) fill() error {
 		}
 		for i := int64(0); i < n; i += k.chunk {
 			if crc32.Checksum(data[i:min(i+k.chunk, n)], table) != binary.BigEndian.Uint32(sums[i/k.chunk*4:]) {
-				return errSum
+				return 0, errSum
 			}
 		}
 	}
-	from := max(k.off-k.next, 0)
-	to := min(k.end-k.next, n)
+	from, to := max(k.off-k.next, 0), min(k.end-k.next, n)
 	k.next += n
+	if direct {
+		k.off += n
+		return int(n), nil
+	}
 	if from < to {
 		k.buf = data[from:to]
 	}
-	return nil
+	return 0, nil
 }
 
-// header reads a packet up to its data, for which it makes place.
+// header reads a packet up to its data.
 func (k *packets) header() (offset, n int64, last bool, sums []byte, _ error) {
 	var lens [6]byte
 	if _, err := io.ReadFull(k.in, lens[:]); err != nil {
@@ -398,12 +410,12 @@ func (k *packets) header() (offset, n int64, last bool, sums []byte, _ error) {
 	if n < 0 || n+want != rest {
 		return 0, 0, false, nil, fmt.Errorf("a packet of %d bytes with %d bytes of data and %d of checksums", rest, n, want)
 	}
-	sums = make([]byte, want)
+	if int64(cap(k.sums)) < want {
+		k.sums = make([]byte, want)
+	}
+	sums = k.sums[:want]
 	if _, err := io.ReadFull(k.in, sums); err != nil {
 		return 0, 0, false, nil, err
-	}
-	if int64(cap(k.store)) < n {
-		k.store = make([]byte, n)
 	}
 	return get(h, "offsetInBlock").Int(), n, get(h, "lastPacketInBlock").Bool(), sums, nil
 }

@@ -119,15 +119,18 @@ func (r *running) write(t *temp, data []byte) error {
 	t.id = get(get(made, "fs").Message(), "fileId").Uint()
 	var last protoreflect.Message
 	if len(data) > 0 {
-		if last, err = r.block(t, data, min(int(replication), s.cfg.MinReplicas)); err != nil {
+		if last, err = r.block(t, data, int(replication), min(int(replication), s.cfg.MinReplicas)); err != nil {
 			return err
 		}
 	}
 	return r.complete(t, last)
 }
 
+// enough is the number of replicas with which nobody looks for more before a block is written.
+const enough = 2
+
 // block writes the one block of a file and gives its description for complete.
-func (r *running) block(t *temp, data []byte, least int) (protoreflect.Message, error) {
+func (r *running) block(t *temp, data []byte, wanted, least int) (protoreflect.Message, error) {
 	s := r.s
 	bad, due := s.seen.all()
 	s.retryBad(due)
@@ -136,6 +139,10 @@ func (r *running) block(t *temp, data []byte, least int) (protoreflect.Message, 
 		return nil, err
 	}
 	b, pipeline := get(located, "b").Message(), s.nodesOf(located)
+	if len(pipeline) < wanted && len(pipeline) < enough && len(bad) > 0 && r.revive(bad) {
+		// One replica is little: nodes that are back are taken, under another name.
+		return nil, transient("nodes that failed are back")
+	}
 	if len(pipeline) < least {
 		return nil, transient("the cluster gives %d DataNodes of at least %d", len(pipeline), least)
 	}

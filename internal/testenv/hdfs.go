@@ -3,13 +3,16 @@ package testenv
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 const (
@@ -167,7 +170,7 @@ func (h *HDFSCluster) PauseDataNode(t testing.TB, i int) { h.tell(t, h.node(t, i
 // ResumeDataNode lets a stopped DataNode go on.
 func (h *HDFSCluster) ResumeDataNode(t testing.TB, i int) { h.tell(t, h.node(t, i), "cont") }
 
-// StartDataNode starts a killed DataNode again, on the same port and data. It does not wait: see WaitLive.
+// StartDataNode starts a killed DataNode again, on the same port and data. It does not wait: see WaitDataNode.
 func (h *HDFSCluster) StartDataNode(t testing.TB, i int) { h.tell(t, h.node(t, i), "run") }
 
 // KillNameNode ends the NameNode with SIGKILL. Its log stays.
@@ -185,7 +188,17 @@ func (h *HDFSCluster) StartNameNode(t testing.TB) { h.tell(t, h.c.name, "run") }
 // WaitLive waits until the NameNode works and counts n live DataNodes.
 func (h *HDFSCluster) WaitLive(t testing.TB, n int) {
 	t.Helper()
-	if err := h.c.ready(t.Context(), n); err != nil {
+	if err := h.c.ready(context.WithoutCancel(t.Context()), n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// WaitDataNode waits until DataNode i, started or resumed, serves and the NameNode has heard of it.
+func (h *HDFSCluster) WaitDataNode(t testing.TB, i int) {
+	t.Helper()
+	h.mustOwn(t)
+	ctx := context.WithoutCancel(t.Context()) // for cleanups, too
+	if err := h.c.dataReady(ctx, i); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -209,12 +222,11 @@ func (h *HDFSCluster) BlockFiles(t testing.TB, i int) (files []string) {
 func (h *HDFSCluster) Syncs(t testing.TB) (n int64) {
 	t.Helper()
 	for i := range h.c.data {
-		// Only the DataNode's log knows the port that it was given, and the log is for warnings; the NameNode knows it, too.
-		addr, err := h.c.dataHTTP(t.Context(), i)
+		n0, err := h.c.live(t.Context(), i)
 		if err != nil {
 			t.Fatal(err)
 		}
-		k, err := counter(t.Context(), addr, "Hadoop:service=DataNode,name=DataNodeActivity-*", "FsyncCount")
+		k, err := counter(t.Context(), n0.InfoAddr, "Hadoop:service=DataNode,name=DataNodeActivity-*", "FsyncCount")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -252,4 +264,51 @@ func (h *HDFSCluster) mustOwn(t testing.TB) {
 	if !h.own {
 		t.Fatal("the nodes of the shared cluster must not be stopped: use testenv.StartHDFS")
 	}
+}
+
+// DataNodeAt is the index of the DataNode that serves data at an address.
+func (h *HDFSCluster) DataNodeAt(t testing.TB, addr string) int {
+	t.Helper()
+	h.mustOwn(t)
+	for i, j := range h.c.data {
+		if j.xfer == addr {
+			return i
+		}
+	}
+	t.Fatalf("no DataNode at %s", addr)
+	return -1
+}
+
+// underReplicated finds the number in the report of fsck, which, unlike the NameNode's metrics, is of this moment.
+var underReplicated = regexp.MustCompile(`Under-replicated blocks:\s+(\d+)`)
+
+// WaitReplicated waits until no block lacks a replica.
+func (h *HDFSCluster) WaitReplicated(t testing.TB) {
+	t.Helper()
+	deadline := time.Now().Add(3 * time.Minute)
+	for {
+		report, err := h.fsck()
+		if m := underReplicated.FindStringSubmatch(report); m != nil && m[1] == "0" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("blocks lack replicas: %v\n%s", err, report)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+func (h *HDFSCluster) fsck() (string, error) {
+	req, err := http.NewRequest(http.MethodGet, "http://"+h.web+"/fsck?path=/&ugi="+hadoopUser(), nil)
+	if err != nil {
+		return "", err
+	}
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return string(b), err
 }

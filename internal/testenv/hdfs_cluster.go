@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -239,23 +240,53 @@ func counter(ctx context.Context, addr, query, name string) (int64, error) {
 	return sum, nil
 }
 
-// dataHTTP asks the NameNode for the address of a DataNode's web server.
-func (c *hdfsCluster) dataHTTP(ctx context.Context, i int) (string, error) {
+// hdfsNode is what the NameNode says about a DataNode that it counts as alive.
+type hdfsNode struct {
+	InfoAddr, XferAddr string
+	LastContact        int // seconds ago
+}
+
+// live asks the NameNode for DataNode i.
+func (c *hdfsCluster) live(ctx context.Context, i int) (hdfsNode, error) {
 	var beans struct{ Beans []struct{ LiveNodes string } }
 	if err := jmx(ctx, c.http, "Hadoop:service=NameNode,name=NameNodeInfo", &beans); err != nil {
-		return "", err
+		return hdfsNode{}, err
 	}
 	if len(beans.Beans) != 1 {
-		return "", errors.New("the NameNode has no list of nodes")
+		return hdfsNode{}, errors.New("the NameNode has no list of nodes")
 	}
-	var live map[string]struct{ InfoAddr, XferAddr string }
+	var live map[string]hdfsNode
 	if err := json.Unmarshal([]byte(beans.Beans[0].LiveNodes), &live); err != nil {
-		return "", err
+		return hdfsNode{}, err
 	}
 	for _, n := range live {
 		if n.XferAddr == c.data[i].xfer {
-			return n.InfoAddr, nil
+			return n, nil
 		}
 	}
-	return "", fmt.Errorf("the NameNode does not know DataNode %d", i)
+	return hdfsNode{}, fmt.Errorf("the NameNode does not know DataNode %d", i)
+}
+
+// dataReady waits until DataNode i takes connections and the NameNode has heard of it since.
+func (c *hdfsCluster) dataReady(ctx context.Context, i int) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.data[i].xfer)
+		if err == nil {
+			conn.Close()
+			var n hdfsNode
+			// A process takes longer to start than two heartbeats: this is no contact of the one before.
+			if n, err = c.live(ctx, i); err == nil && n.LastContact <= 1 {
+				return nil
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("DataNode %d does not become ready: %w\n%s", i, errors.Join(err, ctx.Err()), c.data[i].guard.log())
+		}
+	}
 }
