@@ -219,6 +219,7 @@ func (f *hdfsFaults) restored() {
 // TestFaultsHDFS: whatever single thing dies, commits go on and nothing acknowledged is lost. A node counts as dead for the NameNode after
 // 12 s; the driver does not wait for that.
 func TestFaultsHDFS(t *testing.T) {
+	t.Parallel()
 	cluster := testenv.StartHDFS(t)
 	const size = 9 << 20
 	run := func(name string, test func(f *hdfsFaults)) {

@@ -104,7 +104,7 @@ func (s *scratch) touchOn(ctx context.Context, st driver.Store) error {
 
 func (s *scratch) String() string { return display(s.url.String()) }
 
-// root is the URL of a directory in the scratch prefix; a local one is made. On S3 an attempt of a request has a minute unless the URL says
+// root is the URL of a directory in the scratch prefix; a local one is made. On S3 and HDFS an attempt of a request has a minute unless the URL says
 // otherwise: on a slow store the second attempt of a race's winner would make it a loser, which the contract allows but a case that counts
 // winners cannot know.
 func (s *scratch) root(name string) string {
@@ -114,7 +114,7 @@ func (s *scratch) root(name string) string {
 	switch u.Scheme {
 	case "file":
 		q.Set("create", "1")
-	case "s3":
+	case "s3", "hdfs":
 		if !q.Has("attempt_timeout") && !q.Has("retry_timeout") {
 			q.Set("attempt_timeout", "1m")
 			q.Set("retry_timeout", "2m")

@@ -74,6 +74,9 @@ func tryHDFS(ctx context.Context, extra map[string]string) (_ *hdfsCluster, err 
 		"dfs.namenode.redundancy.considerLoad": "false", "dfs.namenode.redundancy.interval.seconds": "1s",
 		"dfs.namenode.avoid.read.stale.datanode": "true", "dfs.namenode.stale.datanode.interval": "3000",
 		"dfs.client.socket-timeout": "10000",
+		// A new replica that was sent to a node which turns out to be dead is sent to another after this time, in place of five minutes.
+		"dfs.namenode.reconstruction.pending.timeout-sec": "5", "dfs.namenode.replication.max-streams": "20",
+		"dfs.namenode.replication.max-streams-hard-limit": "40", "dfs.namenode.replication.work.multiplier.per.iteration": "20",
 		// The disk of a machine for tests is often nearly full.
 		"dfs.datanode.du.reserved": "0", "dfs.namenode.resource.du.reserved": "1048576",
 		"dfs.namenode.handler.count": "20", "dfs.datanode.directoryscan.interval": "-1", "dfs.block.scanner.volume.bytes.per.second": "0",

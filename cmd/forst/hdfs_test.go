@@ -1,0 +1,49 @@
+package main
+
+import (
+	"math/rand/v2"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/forst-go/forst/internal/testenv"
+)
+
+// TestDemoHDFS is the demo on a real cluster on which a DataNode is killed in the middle of each run: nothing may be lost. The nightly run
+// does it twenty times; a short one not at all, because the faults of conformance kill nodes there.
+func TestDemoHDFS(t *testing.T) {
+	runs := 1
+	switch {
+	case os.Getenv("FORST_NIGHTLY") != "":
+		runs = 20
+	case testing.Short():
+		return
+	}
+	cluster := testenv.StartHDFS(t)
+	url := cluster.URL(t)
+	t.Setenv("TMPDIR", t.TempDir())
+	for i := range runs {
+		victim := i % cluster.DataNodes()
+		killed := make(chan struct{})
+		after := time.Duration(500+rand.IntN(4000)) * time.Millisecond // the demo takes longer
+		timer := time.AfterFunc(after, func() {
+			defer close(killed)
+			cluster.KillDataNode(t, victim)
+		})
+		var res demoResult
+		fromJSON(t, must(t, "demo", "--store", url, "--records", "20000", "--json"), &res)
+		if timer.Stop() {
+			t.Fatalf("run %d ended before DataNode %d was killed, after %v", i, victim, after)
+		}
+		<-killed
+		if !res.OK || res.Finding.Found != 20000 || res.Finding.Lost != 0 {
+			t.Fatalf("run %d, DataNode %d killed after %v: %+v", i, victim, after, res)
+		}
+		t.Logf("run %d, DataNode %d killed after %v: %+v", i, victim, after, res)
+		cluster.StartDataNode(t, victim)
+		cluster.WaitDataNode(t, victim)
+	}
+	if left := storeKeys(t, url); len(left) != 0 {
+		t.Errorf("left in the directory: %q", left)
+	}
+}
