@@ -221,12 +221,15 @@ func (p *namenodes) close() {
 
 // once makes one call. Its error is a failure, or that of ctx.
 func (p *namenodes) once(ctx context.Context, timeout time.Duration, method string, req protoreflect.Message, resp protoreflect.Message) error {
+	if p.cfg.OnCall != nil {
+		p.cfg.OnCall(ctx, method)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	c, err := p.take(ctx, timeout)
 	if err != nil {
 		return p.failed(ctx, method, err)
-	}
-	if p.cfg.OnCall != nil {
-		p.cfg.OnCall(ctx, method)
 	}
 	stop := context.AfterFunc(ctx, c.abort)
 	err = c.exec.Execute(method, req.Interface(), resp.Interface())

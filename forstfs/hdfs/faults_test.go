@@ -1,0 +1,217 @@
+package hdfs_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/forstfs/hdfs"
+	"github.com/forst-go/forst/internal/testenv"
+)
+
+func open(t *testing.T, c *hdfs.Config) *hdfs.Store {
+	t.Helper()
+	s, err := hdfs.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// lossy loses the answer to the next call of a method: the request goes out, the connection ends before the answer is read.
+type lossy struct {
+	mu     sync.Mutex
+	method string
+	lost   int
+	before bool // the request, too
+}
+
+func (l *lossy) lose(method string, before bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.method, l.before, l.lost = method, before, 0
+}
+
+func (l *lossy) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	return &lossyConn{Conn: c, l: l}, err
+}
+
+type lossyConn struct {
+	net.Conn
+	l    *lossy
+	cut  bool
+	once sync.Once
+}
+
+func (c *lossyConn) Write(p []byte) (int, error) {
+	c.l.mu.Lock()
+	hit := c.l.method != "" && len(p) < 4096 && bytes.Contains(p, []byte("\n"+string(rune(len(c.l.method)))+c.l.method+"\x12"))
+	before := c.l.before
+	if hit {
+		c.l.method = ""
+		c.l.lost++
+	}
+	c.l.mu.Unlock()
+	if hit && before {
+		c.Conn.Close()
+		return 0, errors.New("cut before the request")
+	}
+	n, err := c.Conn.Write(p)
+	c.cut = c.cut || hit
+	return n, err
+}
+
+func (c *lossyConn) Read(p []byte) (int, error) {
+	if c.cut {
+		// One byte of the answer shows that the call was carried out.
+		_, err := c.Conn.Read(make([]byte, 1))
+		c.Conn.Close()
+		return 0, fmt.Errorf("cut before the answer (%v)", err)
+	}
+	return c.Conn.Read(p)
+}
+
+// TestLostAnswers: whichever call to the NameNode is carried out and its answer lost, or is lost itself, the operation succeeds, once. A create-if-absent
+// that won is told so.
+func TestLostAnswers(t *testing.T) {
+	cluster := testenv.HDFS(t)
+	var l lossy
+	c := config(t, cluster.URL(t))
+	c.Dial = l.dial
+	s := open(t, c)
+	n := 0
+	for _, before := range []bool{false, true} {
+		for _, method := range []string{"create", "addBlock", "complete", "rename2", "mkdirs", "delete", "getBlockLocations", "getFileInfo", "getListing"} {
+			t.Run(fmt.Sprintf("%s/before=%t", method, before), func(t *testing.T) {
+				n++
+				key := fmt.Sprintf("d%d/key", n) // a directory that the store does not know
+				data := []byte("the bytes of " + key)
+				l.lose(method, before)
+				if err := s.Put(t.Context(), key, data, driver.PutOptions{IfAbsent: true}); err != nil {
+					t.Errorf("Put: %v", err)
+				}
+				if got, err := driver.ReadAll(t.Context(), s, key); err != nil || !bytes.Equal(got, data) {
+					t.Errorf("Get: %q, %v", got, err)
+				}
+				if _, err := s.Stat(t.Context(), key); err != nil {
+					t.Errorf("Stat: %v", err)
+				}
+				if err := s.Put(t.Context(), key, data, driver.PutOptions{IfAbsent: true}); !errors.Is(err, fs.ErrExist) {
+					t.Errorf("the second Put: %v", err)
+				}
+				if all, err := driver.ListAll(t.Context(), s, key, ""); err != nil || len(all) != 1 {
+					t.Errorf("List: %v, %v", all, err)
+				}
+				if err := s.Delete(t.Context(), []string{key}); err != nil {
+					t.Errorf("Delete: %v", err)
+				}
+				if _, err := s.Stat(t.Context(), key); !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("Stat of what was deleted: %v", err)
+				}
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				if l.lost != 1 {
+					t.Errorf("%d calls were lost: the case tries nothing", l.lost)
+				}
+			})
+		}
+	}
+}
+
+// TestSync: with sync=hsync every DataNode syncs before the Put returns, otherwise none does.
+func TestSync(t *testing.T) {
+	if testing.Short() {
+		return // it needs a cluster of its own to count
+	}
+	cluster := testenv.StartHDFS(t)
+	put := func(sync, key string) {
+		s := open(t, config(t, cluster.URL(t), "sync", sync))
+		if err := s.Put(t.Context(), key, make([]byte, 100_000), driver.PutOptions{IfAbsent: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 5 {
+		put(hdfs.SyncReplicated, fmt.Sprint(i))
+	}
+	put(hdfs.SyncDisk, "synced")
+	// The DataNodes tell their counters of some seconds ago.
+	var n int64
+	for deadline := time.Now().Add(2 * time.Minute); n < 3; time.Sleep(100 * time.Millisecond) {
+		if n = cluster.Syncs(t); time.Now().After(deadline) {
+			break
+		}
+	}
+	if n != 3 {
+		t.Errorf("%d syncs of three DataNodes for five objects with sync=replicated and one with sync=hsync, want 3", n)
+	}
+}
+
+// TestSweep: temporary files that a dead process left go when they are old, and others stay. A live writer whose file was taken away
+// writes it again.
+func TestSweep(t *testing.T) {
+	cluster := testenv.HDFS(t)
+	c := config(t, cluster.URL(t), "sweep_age", "1h")
+	var stop atomic.Bool
+	abandoned := *c
+	abandoned.OnCall = func(ctx context.Context, method string) {
+		if method == "rename2" || method == "delete" {
+			stop.Store(true)
+			<-ctx.Done() // the process is gone before its file has a name
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	dead, err := hdfs.Open(t.Context(), &abandoned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dead.Put(ctx, "key", []byte("x"), driver.PutOptions{}); !driver.IsCanceled(err) || !stop.Load() {
+		t.Fatalf("Put: %v", err)
+	}
+	if err := dead.Close(); err != nil {
+		t.Error(err)
+	}
+	temps := func() int {
+		// The same folder as the root of another store: there the files are objects.
+		in := *c
+		in.Root += "/.forst-tmp"
+		all, err := driver.ListAll(t.Context(), open(t, &in), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all)
+	}
+	if n := temps(); n != 1 {
+		t.Fatalf("%d temporary files are left, want 1", n)
+	}
+	if err := open(t, c).Put(t.Context(), "other", nil, driver.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if n := temps(); n != 1 {
+		t.Errorf("%d temporary files after a writer that sweeps after an hour, want 1", n)
+	}
+	old := *c
+	old.SweepAge = time.Nanosecond // sweeps its own, too
+	if err := open(t, &old).Put(t.Context(), "other", []byte("bytes"), driver.PutOptions{}); err != nil {
+		t.Errorf("a Put whose file may be swept: %v", err)
+	}
+	for deadline := time.Now().Add(time.Minute); temps() != 0; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the temporary file is not swept")
+		}
+	}
+}
