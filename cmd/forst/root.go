@@ -82,7 +82,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.`,
 	})
 	root.AddCommand(a.demoCommand(), a.demoWriterCommand(), a.probeCommand(), a.conformanceCommand(), a.lsCommand(), a.catCommand(), a.statCommand(),
 		a.duCommand(), a.warmCommand(), a.cacheCommand(), a.createCommand(), a.dropCommand(), a.snapshotCommand(), a.cloneCommand(), a.detachCommand(), a.fsckCommand(),
-		a.verifyCommand(), a.gcCommand(), a.versionCommand())
+		a.importCommand(), a.exportCommand(), a.verifyCommand(), a.gcCommand(), a.versionCommand())
 	return root
 }
 
