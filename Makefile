@@ -32,10 +32,12 @@ test-nightly: $(TESTENV)
 demo: $(TESTENV)
 	$(TESTENV) run $(SERVERS) -- tools/demos $(or $(DEMOS),1)
 
-# The suites against MinIO in a container, on any engine that the docker program reaches (docs/testing.md, Containers).
+# The suites against MinIO in a container, and against HDFS in containers whose nodes are killed, on any engine that the docker program reaches (docs/testing.md, Containers).
 test-containers: $(TESTENV)
 	$(TESTENV) run s3-container -- go test -v -count 1 -p 1 -timeout $(TEST_TIMEOUT) -run 'S3$$|^TestStore$$|^TestContainer' \
 		./internal/testenv ./forstfs/s3 ./conformance ./cmd/forst
+	$(TESTENV) run hdfs-container -- go test -v -count 1 -p 1 -timeout $(TEST_TIMEOUT) -run 'HDFS$$' \
+		./forstfs/hdfs ./conformance ./cmd/forst
 
 # BENCH=regexp chooses; pass two outputs to benchstat to compare.
 bench: $(TESTENV)

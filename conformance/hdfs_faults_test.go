@@ -222,7 +222,12 @@ func TestFaultsHDFS(t *testing.T) {
 	t.Parallel()
 	cluster := testenv.StartHDFS(t)
 	const size = 9 << 20
+	short := map[string]bool{"datanode-killed-while-idle": true, "datanode-killed-between-write-and-close": true, "datanode-stopped-and-goes-on": true,
+		"namenode-killed-and-restarted": true, "a-flipped-byte-in-a-block": true}
 	run := func(name string, test func(f *hdfsFaults)) {
+		if testing.Short() && !short[name] {
+			return
+		}
 		t.Run(name, func(t *testing.T) { test(newFaults(t, cluster)) })
 	}
 
@@ -392,6 +397,9 @@ func TestFaultsHDFS(t *testing.T) {
 		}
 		f.Errorf("only %d replicas were found", flipped)
 	})
+	if os.Getenv("FORST_NIGHTLY") == "" {
+		return
+	}
 	run("the-namenode-dies-under-processes", func(f *hdfsFaults) {
 		conformance.RunServerKills(f.T, hdfsProcess(f.cluster, f.cluster.Dir(f)), func() { f.cluster.KillNameNode(f) }, func() {
 			f.cluster.StartNameNode(f)

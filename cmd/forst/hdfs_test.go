@@ -9,16 +9,23 @@ import (
 	"github.com/forst-go/forst/internal/testenv"
 )
 
-// TestDemoHDFS is the demo on a real cluster on which a DataNode is killed in the middle of each run: nothing may be lost. The nightly run
-// does it twenty times; a short one not at all, because the faults of conformance kill nodes there.
+// TestDemoHDFS is the demo on a real cluster: nothing may be lost. The nightly run does it twenty times on a cluster of its own, and kills
+// a DataNode in the middle of each run.
 func TestDemoHDFS(t *testing.T) {
-	runs := 1
-	switch {
-	case os.Getenv("FORST_NIGHTLY") != "":
-		runs = 20
-	case testing.Short():
+	if os.Getenv("FORST_NIGHTLY") == "" {
+		url := testenv.HDFS(t).URL(t)
+		t.Setenv("TMPDIR", t.TempDir())
+		var res demoResult
+		fromJSON(t, must(t, "demo", "--store", url, "--records", "4000", "--kills", "3", "--json"), &res)
+		if !res.OK || res.Finding.Found != 4000 || res.Kills != 3 {
+			t.Errorf("%+v", res)
+		}
+		if left := storeKeys(t, url); len(left) != 0 {
+			t.Errorf("left in the directory: %q", left)
+		}
 		return
 	}
+	const runs = 20
 	cluster := testenv.StartHDFS(t)
 	url := cluster.URL(t)
 	t.Setenv("TMPDIR", t.TempDir())

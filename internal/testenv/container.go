@@ -29,6 +29,7 @@ const containerGuard = `
 docker=$1; name=$2; dir=$3
 while read -r _; do :; done
 "$docker" rm -f -v "$name" >/dev/null 2>&1
+for id in $("$docker" ps -aq --filter "ancestor=$name" 2>/dev/null); do "$docker" rm -f -v "$id" >/dev/null 2>&1; done
 "$docker" rmi -f "$name" >/dev/null 2>&1
 rm -rf "$dir"
 `
@@ -43,7 +44,7 @@ type container struct {
 
 // newContainer builds an image from a Dockerfile and files next to it, given by name and path. Nothing runs yet. When newContainer
 // fails, nothing is left.
-func newContainer(ctx context.Context, kind, dockerfile string, files map[string]string) (_ *container, err error) {
+func newContainer(ctx context.Context, kind, dockerfile string, files map[string]string, buildArgs ...string) (_ *container, err error) {
 	if err := CheckEngine(ctx); err != nil {
 		return nil, err
 	}
@@ -59,7 +60,7 @@ func newContainer(ctx context.Context, kind, dockerfile string, files map[string
 	if err := c.guard(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(c.dir))
 	}
-	if err := c.build(ctx, dockerfile, files); err != nil {
+	if err := c.build(ctx, dockerfile, files, buildArgs); err != nil {
 		return nil, errors.Join(err, c.end())
 	}
 	return c, nil
@@ -91,14 +92,22 @@ func (c *container) guard() error {
 	return c.cmd.Start()
 }
 
-func (c *container) build(ctx context.Context, dockerfile string, files map[string]string) error {
+func (c *container) build(ctx context.Context, dockerfile string, files map[string]string, buildArgs []string) error {
 	files["Dockerfile"] = dockerfile
 	for name, from := range files {
-		if err := linkOrCopy(from, filepath.Join(c.dir, name)); err != nil {
+		to := filepath.Join(c.dir, name)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		if err := linkOrCopy(from, to); err != nil {
 			return err
 		}
 	}
-	return c.tell(ctx, nil, "build", "-q", "-t", c.name, c.dir)
+	words := []string{"build", "-q", "-t", c.name}
+	for _, a := range buildArgs {
+		words = append(words, "--build-arg", a)
+	}
+	return c.tell(ctx, nil, append(words, c.dir)...)
 }
 
 func linkOrCopy(from, to string) error {

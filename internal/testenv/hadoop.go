@@ -97,22 +97,22 @@ func formatNamenode(ctx context.Context, hadoop string) error {
 		map[string]string{"dfs.namenode.name.dir": "file://" + filepath.Join(hadoop, "name")}); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "java", hadoopJVM(hadoop, conf, "org.apache.hadoop.hdfs.server.namenode.NameNode", "-format", "-force", "-nonInteractive")...)
+	cmd := exec.CommandContext(ctx, "java", hadoopJVM(filepath.Join(hadoop, "lib"), conf, "org.apache.hadoop.hdfs.server.namenode.NameNode", "-format", "-force", "-nonInteractive")...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("formatting a NameNode (Hadoop %s needs Java 17): %w\n%s", hadoopVersion, err, lastLines(out))
 	}
 	return os.RemoveAll(conf)
 }
 
-// hadoopJVM gives the arguments of java for one of Hadoop's programs.
-func hadoopJVM(hadoop, conf, main string, args ...string) []string {
+// hadoopJVM gives the arguments of java for one of Hadoop's programs. lib is where the jars are.
+func hadoopJVM(lib, conf, main string, args ...string) []string {
 	words := []string{"-Xmx256m", "-Xss512k", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Djava.net.preferIPv4Stack=true",
 		"-Dhadoop.log.dir=" + conf, "-Djava.io.tmpdir=" + conf}
 	for _, p := range []string{"java.io", "java.lang", "java.lang.reflect", "java.math", "java.net", "java.text", "java.util",
 		"java.util.concurrent", "java.util.zip", "sun.security.util", "sun.security.x509"} {
 		words = append(words, "--add-opens=java.base/"+p+"=ALL-UNNAMED")
 	}
-	words = append(words, "-cp", conf+":"+filepath.Join(hadoop, "lib", "*"), main)
+	words = append(words, "-cp", conf+":"+filepath.Join(lib, "*"), main)
 	return append(words, args...)
 }
 

@@ -218,29 +218,22 @@ func (h *HDFSCluster) BlockFiles(t testing.TB, i int) (files []string) {
 	return files
 }
 
-// Syncs is how often the DataNodes have synced files because a client asked for it.
+// Syncs is how often the DataNodes have synced files because a client asked for it, as they told some seconds ago.
 func (h *HDFSCluster) Syncs(t testing.TB) (n int64) {
 	t.Helper()
-	for i := range h.c.data {
-		n0, err := h.c.live(t.Context(), i)
-		if err != nil {
-			t.Fatal(err)
-		}
-		k, err := counter(t.Context(), n0.InfoAddr, "Hadoop:service=DataNode,name=DataNodeActivity-*", "FsyncCount")
+	if h.web == "" {
+		t.Fatalf("the web address of the NameNode is missing: set %s", EnvHDFSWeb)
+	}
+	nodes, err := liveNodes(t.Context(), h.web)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range nodes {
+		k, err := counter(t.Context(), d.InfoAddr, "Hadoop:service=DataNode,name=DataNodeActivity-*", "FsyncCount")
 		if err != nil {
 			t.Fatal(err)
 		}
 		n += k
-	}
-	return n
-}
-
-// Calls is how many calls the NameNode has answered.
-func (h *HDFSCluster) Calls(t testing.TB) int64 {
-	t.Helper()
-	n, err := counter(t.Context(), h.web, "Hadoop:service=NameNode,name=RpcActivityForPort*", "RpcProcessingTimeNumOps")
-	if err != nil {
-		t.Fatal(err)
 	}
 	return n
 }
@@ -254,7 +247,7 @@ func (h *HDFSCluster) node(t testing.TB, i int) *jvm {
 func (h *HDFSCluster) tell(t testing.TB, j *jvm, command string) {
 	t.Helper()
 	h.mustOwn(t)
-	if _, err := j.guard.tell(command); err != nil {
+	if _, err := j.server.tell(command); err != nil {
 		t.Fatal(err)
 	}
 }

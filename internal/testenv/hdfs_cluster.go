@@ -28,9 +28,16 @@ type hdfsCluster struct {
 
 // jvm is one server of the cluster.
 type jvm struct {
-	guard *guard
-	dir   string
-	xfer  string // where a DataNode serves data
+	server // a process, or a container
+	dir    string
+	xfer   string // where a DataNode serves data
+}
+
+// server is a program that a test may kill, stop and start: tell obeys "run", "kill", "stop" and "cont".
+type server interface {
+	tell(command string) (string, error)
+	log() string
+	end() error
 }
 
 // startHDFS starts a cluster on free loopback ports and waits until it takes blocks on all DataNodes. extra are settings for
@@ -56,6 +63,12 @@ func tryHDFS(ctx context.Context, extra map[string]string) (_ *hdfsCluster, err 
 			err = errors.Join(err, c.end())
 		}
 	}()
+	lib, shm, disk := filepath.Join(HadoopPath(), "lib"), shmBase(), tempBase
+	if os.Getenv(EnvHDFSImage) != "" {
+		lib = "/opt/hadoop/lib"
+		disk = os.Getenv(envHDFSRuns)
+		shm = disk
+	}
 	ports := make([]string, 2+hdfsNodes)
 	for i := range ports {
 		if ports[i], err = freePort(); err != nil {
@@ -82,22 +95,22 @@ func tryHDFS(ctx context.Context, extra map[string]string) (_ *hdfsCluster, err 
 		"dfs.namenode.handler.count": "20", "dfs.datanode.directoryscan.interval": "-1", "dfs.block.scanner.volume.bytes.per.second": "0",
 	}
 	maps.Copy(settings, extra)
-	if c.name, err = newJVM("namenode", shmBase(), func(dir string) ([]string, error) {
+	if c.name, err = newJVM("namenode", shm, func(dir string) ([]string, error) {
 		settings["dfs.namenode.name.dir"] = "file://" + filepath.Join(dir, "name")
 		if err := os.CopyFS(filepath.Join(dir, "name"), os.DirFS(filepath.Join(HadoopPath(), "name"))); err != nil {
 			return nil, err
 		}
-		return hadoopJVM(HadoopPath(), dir, "org.apache.hadoop.hdfs.server.namenode.NameNode"), writeHadoopConf(dir, core, settings)
+		return hadoopJVM(lib, dir, "org.apache.hadoop.hdfs.server.namenode.NameNode"), writeHadoopConf(dir, core, settings)
 	}); err != nil {
 		return nil, err
 	}
 	for i := range hdfsNodes {
-		node, err := newJVM("datanode", tempBase, func(dir string) ([]string, error) {
+		node, err := newJVM("datanode", disk, func(dir string) ([]string, error) {
 			own := maps.Clone(settings)
 			own["dfs.datanode.data.dir"] = "file://" + filepath.Join(dir, "data")
 			own["dfs.datanode.address"] = ports[2+i] // its own port again after a restart
 			own["dfs.datanode.ipc.address"], own["dfs.datanode.http.address"] = "127.0.0.1:0", "127.0.0.1:0"
-			return hadoopJVM(HadoopPath(), dir, "org.apache.hadoop.hdfs.server.datanode.DataNode"), writeHadoopConf(dir, core, own)
+			return hadoopJVM(lib, dir, "org.apache.hadoop.hdfs.server.datanode.DataNode"), writeHadoopConf(dir, core, own)
 		})
 		if err != nil {
 			return nil, err
@@ -106,7 +119,7 @@ func tryHDFS(ctx context.Context, extra map[string]string) (_ *hdfsCluster, err 
 		c.data = append(c.data, node)
 	}
 	for _, j := range append([]*jvm{c.name}, c.data...) {
-		if _, err := j.guard.run(); err != nil {
+		if _, err := j.tell("run"); err != nil {
 			return nil, err
 		}
 	}
@@ -135,11 +148,17 @@ func newJVM(what, base string, args func(dir string) ([]string, error)) (*jvm, e
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
+	j := &jvm{dir: dir}
+	if image := os.Getenv(EnvHDFSImage); image != "" {
+		j.server = &hadoopContainer{image: image, name: filepath.Base(dir) + "-" + randomText(3), dir: dir, args: words}
+		return j, nil
+	}
 	g, err := newGuard(dir, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "JAVA_HOME=" + os.Getenv("JAVA_HOME")}, append([]string{"java"}, words...)...)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	return &jvm{guard: g, dir: dir}, nil
+	j.server = g
+	return j, nil
 }
 
 // ready waits until the NameNode is out of safe mode and counts so many live DataNodes.
@@ -154,7 +173,7 @@ func (c *hdfsCluster) ready(ctx context.Context, live int) error {
 			return nil
 		}
 		for _, j := range append([]*jvm{c.name}, c.data...) {
-			log := j.guard.log()
+			log := j.log()
 			switch {
 			case strings.Contains(log, "Address already in use") || strings.Contains(log, "Port in use"):
 				return errPortTaken
@@ -165,7 +184,7 @@ func (c *hdfsCluster) ready(ctx context.Context, live int) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("HDFS does not become ready: %+v, %w\n%s", state, errors.Join(err, ctx.Err()), c.name.guard.log())
+			return fmt.Errorf("HDFS does not become ready: %+v, %w\n%s", state, errors.Join(err, ctx.Err()), c.name.log())
 		}
 	}
 }
@@ -217,7 +236,7 @@ func (c *hdfsCluster) end() error {
 	var errs []error
 	for _, j := range append([]*jvm{c.name}, c.data...) {
 		if j != nil {
-			errs = append(errs, j.guard.end())
+			errs = append(errs, j.end())
 		}
 	}
 	return errors.Join(errs...)
@@ -249,20 +268,27 @@ type hdfsNode struct {
 	LastContact        int // seconds ago
 }
 
-// live asks the NameNode for DataNode i.
-func (c *hdfsCluster) live(ctx context.Context, i int) (hdfsNode, error) {
+// liveNodes asks a NameNode for the DataNodes that it counts as alive.
+func liveNodes(ctx context.Context, web string) (map[string]hdfsNode, error) {
 	var beans struct{ Beans []struct{ LiveNodes string } }
-	if err := jmx(ctx, c.http, "Hadoop:service=NameNode,name=NameNodeInfo", &beans); err != nil {
-		return hdfsNode{}, err
+	if err := jmx(ctx, web, "Hadoop:service=NameNode,name=NameNodeInfo", &beans); err != nil {
+		return nil, err
 	}
 	if len(beans.Beans) != 1 {
-		return hdfsNode{}, errors.New("the NameNode has no list of nodes")
+		return nil, errors.New("the NameNode has no list of nodes")
 	}
 	var live map[string]hdfsNode
-	if err := json.Unmarshal([]byte(beans.Beans[0].LiveNodes), &live); err != nil {
+	err := json.Unmarshal([]byte(beans.Beans[0].LiveNodes), &live)
+	return live, err
+}
+
+// live asks the NameNode for DataNode i.
+func (c *hdfsCluster) live(ctx context.Context, i int) (hdfsNode, error) {
+	nodes, err := liveNodes(ctx, c.http)
+	if err != nil {
 		return hdfsNode{}, err
 	}
-	for _, n := range live {
+	for _, n := range nodes {
 		if n.XferAddr == c.data[i].xfer {
 			return n, nil
 		}
@@ -289,7 +315,7 @@ func (c *hdfsCluster) dataReady(ctx context.Context, i int) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("DataNode %d does not become ready: %w\n%s", i, errors.Join(err, ctx.Err()), c.data[i].guard.log())
+			return fmt.Errorf("DataNode %d does not become ready: %w\n%s", i, errors.Join(err, ctx.Err()), c.data[i].log())
 		}
 	}
 }

@@ -27,6 +27,10 @@ func Build(ctx context.Context, names []string) error {
 			if err := BuildMinio(ctx, os.Stderr); err != nil {
 				return err
 			}
+		case "hdfs-container":
+			if err := BuildHadoop(ctx, os.Stderr); err != nil {
+				return err
+			}
 		case "hdfs":
 			if os.Getenv(EnvHDFS) != "" {
 				continue // a cluster of the caller's own
@@ -35,7 +39,7 @@ func Build(ctx context.Context, names []string) error {
 				return err
 			}
 		default:
-			return fmt.Errorf("unknown server %q; known: s3, s3-container, hdfs", name)
+			return fmt.Errorf("unknown server %q; known: s3, s3-container, hdfs, hdfs-container", name)
 		}
 	}
 	return nil
@@ -79,7 +83,10 @@ func run(ctx context.Context, names, command []string, signals <-chan os.Signal)
 	if slices.Contains(names, "s3") && slices.Contains(names, "s3-container") {
 		return 1, fmt.Errorf("s3 and s3-container are the same server: name one")
 	}
-	if slices.Contains(names, "s3-container") { // said before a build of minutes
+	if slices.Contains(names, "hdfs") && slices.Contains(names, "hdfs-container") {
+		return 1, fmt.Errorf("hdfs and hdfs-container are the same cluster: name one")
+	}
+	if slices.Contains(names, "s3-container") || slices.Contains(names, "hdfs-container") { // said before a build of minutes
 		if err := CheckEngine(ctx); err != nil {
 			return 1, err
 		}
@@ -90,7 +97,16 @@ func run(ctx context.Context, names, command []string, signals <-chan os.Signal)
 	env := os.Environ()
 	var required []string
 	for _, name := range names {
-		if name == "hdfs" {
+		if name == "hdfs-container" {
+			image, vars, err := hadoopImage(ctx)
+			if err != nil {
+				return 1, err
+			}
+			defer image.end()
+			env = append(env, vars...)
+			required = append(required, "containers")
+		}
+		if name == "hdfs" || name == "hdfs-container" {
 			c, vars, err := runHDFS(ctx)
 			if err != nil {
 				return 1, err

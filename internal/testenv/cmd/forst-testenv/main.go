@@ -17,7 +17,7 @@ import (
 const usage = `usage:
   forst-testenv build SERVER...
   forst-testenv run SERVER... -- COMMAND [ARGUMENT...]
-servers: s3; s3-container (the same server in a container); hdfs (Java 17 and Maven are needed)
+servers: s3; s3-container (the same server in a container); hdfs (Java 17 and Maven are needed); hdfs-container
 `
 
 func main() {
