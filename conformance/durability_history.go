@@ -255,6 +255,11 @@ const never = int64(1) << 62
 // explain checks what was found against the oracle: it must be a state after a crash at which every durability call that had returned by the
 // moment ackBy counts, and nothing that was begun after issuedBy exists. It returns the tree of each worker that explains it.
 func (h *history) explain(f found, ackBy, issuedBy int64) ([]*tree, error) {
+	return h.explainSince(f, ackBy, issuedBy, 0)
+}
+
+// explainSince is explain for a state that must also hold everything that had returned before the moment since.
+func (h *history) explainSince(f found, ackBy, issuedBy, since int64) ([]*tree, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := len(h.dirs)
@@ -294,7 +299,7 @@ func (h *history) explain(f found, ackBy, issuedBy int64) ([]*tree, error) {
 	if known != len(f) {
 		return nil, fmt.Errorf("there are names that nobody made: %s", f)
 	}
-	k, err := h.prefixes(lists, fits, ackBy)
+	k, err := h.prefixes(lists, fits, ackBy, since)
 	if err != nil {
 		return nil, err
 	}
@@ -306,7 +311,7 @@ func (h *history) explain(f found, ackBy, issuedBy int64) ([]*tree, error) {
 }
 
 // prefixes finds the shortest prefixes that fit and hold everything acknowledged and everything that came before what they hold.
-func (h *history) prefixes(lists [][]*op, fits [][]*tree, ackBy int64) ([]int, error) {
+func (h *history) prefixes(lists [][]*op, fits [][]*tree, ackBy, since int64) ([]int, error) {
 	n := len(lists)
 	need := make([]int, n)
 	why := make([]*op, n)
@@ -321,6 +326,7 @@ func (h *history) prefixes(lists [][]*op, fits [][]*tree, ackBy int64) ([]int, e
 			}
 		}
 	}
+	demand(since, nil)
 	for w := range n {
 		for i, o := range lists[w] {
 			if o.ack && o.ok && o.end <= ackBy {

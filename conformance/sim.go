@@ -91,6 +91,7 @@ type simulation struct {
 	failed   error
 	vandal   bool // images get damaged
 	dropping simDrop
+	snaps    simSnaps
 	exists   atomic.Bool // some Open has succeeded: the volume exists for ever
 	ids      atomic.Uint64
 	disks    *simDisks      // nil: no caches on disk
@@ -117,6 +118,7 @@ func Simulate(tb TB, seed uint64) map[string]int {
 	s := &simulation{tb: tb, ctx: context.Background(), seed: seed, r: rand.New(rand.NewPCG(seed, 77))}
 	s.dirs = workDirs(1 + s.r.IntN(3))
 	s.dropping.on = rand.New(rand.NewPCG(seed, 78)).IntN(4) == 0
+	s.snaps.on = !s.dropping.on && rand.New(rand.NewPCG(seed, 79)).IntN(3) == 0
 	s.net = &simNet{seed: seed, rough: s.r.IntN(4), bucket: mem.NewBucket(nil), clock: &s.chain.clock, end: make(chan struct{}), stats: map[string]int{}}
 	if seed%6 == 0 {
 		var err error
@@ -309,6 +311,10 @@ func (s *simulation) run(r *rand.Rand, p *simProc, o *forstfs.Options) {
 	for w := range s.dirs {
 		steps, seed := 4+r.IntN(22), r.Uint64()
 		wg.Go(func() { s.work(p, owner.h, w, v, steps, seed) })
+	}
+	if s.snaps.on {
+		seed := what.Uint64()
+		wg.Go(func() { s.snapper(p, owner, v, rand.New(rand.NewPCG(seed, 4))) })
 	}
 	drops, beside := s.dropping.on && what.IntN(4) == 0, what.IntN(2) == 0
 	if drops && beside {

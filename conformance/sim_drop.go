@@ -154,7 +154,7 @@ func (s *simulation) finishDropped(r *rand.Rand) {
 
 // remains checks what is left of a dropped volume: root, fences, the dropped fence, and images that say that it is dropped.
 func (s *simulation) remains() error {
-	st, err := s.net.bucket.Open("")
+	st, err := s.net.bucket.Open(simSource)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 
 // vandalise damages the newest image now and then, as long as all others are sound: then the older image and the frames behind it must do.
 func (s *simulation) vandalise(r *rand.Rand, over chan struct{}) {
-	st, err := s.net.bucket.Open("")
+	st, err := s.net.bucket.Open(simSource)
 	if err != nil {
 		s.fail(err)
 		return
@@ -87,6 +87,12 @@ func (s *simulation) finish() {
 			continue // it is fenced by the next one
 		}
 		time.Sleep(time.Minute) // it sweeps by itself
+		if s.snaps.on {
+			if err := s.finishSnaps(v, r); err != nil {
+				s.fail(err)
+				return
+			}
+		}
 		if err := errors.Join(v.Checkpoint(s.ctx), v.Close()); err != nil {
 			s.fail(unexpected("the last owner: %w", err))
 			return
@@ -121,7 +127,7 @@ func (s *simulation) lastOwner(r *rand.Rand) (*forstfs.FS, error) {
 
 // leftovers checks that the bucket holds what the volume needs and nothing else.
 func (s *simulation) leftovers() error {
-	st, err := s.net.bucket.Open("")
+	st, err := s.net.bucket.Open(simSource)
 	if err != nil {
 		return err
 	}
@@ -129,7 +135,7 @@ func (s *simulation) leftovers() error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(inv.checkNeeded(s.ctx, st), inv.checkExact(s.ctx, st)); err != nil {
+	if err := errors.Join(inv.checkNeeded(s.ctx, st), inv.checkExact(s.ctx, st), s.noSnaps(st, inv)); err != nil {
 		return err
 	}
 	numbers := map[uint64]bool{} // two owners may have written one of the same number

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -51,13 +52,19 @@ func (n *simNet) note(what string) {
 	n.mu.Unlock()
 }
 
-// store is the process's handle on the bucket.
-func (p *simProc) store() driver.Store {
-	s, err := p.net.bucket.Open("")
+// store is the process's handle on the volume's root.
+func (p *simProc) store() driver.Store { return p.storeAt(simSource) }
+
+func (p *simProc) storeAt(root string) driver.Store {
+	s, err := p.net.bucket.Open(root)
 	if err != nil {
 		panic(err)
 	}
-	return &simStore{p: p, to: s}
+	fates := root + "/"
+	if root == simSource {
+		fates = ""
+	}
+	return &simStore{p: p, to: s, fates: fates}
 }
 
 // crash ends the process: nothing it does reaches the bucket any more, but for what is under way.
@@ -234,8 +241,19 @@ func (n *simNet) sleep(d time.Duration) bool {
 
 // simStore is a driver.Store over the network.
 type simStore struct {
-	p  *simProc
-	to *mem.Store
+	p     *simProc
+	to    *mem.Store
+	fates string // before the keys, where fates are drawn
+}
+
+// fate names a request where its fate is drawn. Names of holds and requests are random, whatever the seed.
+func (s *simStore) fate(key string) string {
+	for _, random := range []string{"hold/", "request/"} {
+		if strings.HasPrefix(key, random) {
+			key = random
+		}
+	}
+	return s.fates + key
 }
 
 var simBackground = context.Background()
@@ -246,7 +264,7 @@ func (s *simStore) Put(ctx context.Context, key string, data []byte, o driver.Pu
 	if o.IfAbsent {
 		what = "create"
 	}
-	return s.p.request(ctx, what, key, true, func() error { return s.to.Put(simBackground, key, data, o) })
+	return s.p.request(ctx, what, s.fate(key), true, func() error { return s.to.Put(simBackground, key, data, o) })
 }
 
 func (s *simStore) Delete(ctx context.Context, keys []string) error {
@@ -255,12 +273,12 @@ func (s *simStore) Delete(ctx context.Context, keys []string) error {
 	if len(keys) > 0 {
 		name = keys[0]
 	}
-	return s.p.request(ctx, "delete", name, true, func() error { return s.to.Delete(simBackground, keys) })
+	return s.p.request(ctx, "delete", s.fate(name), true, func() error { return s.to.Delete(simBackground, keys) })
 }
 
 func (s *simStore) Stat(ctx context.Context, key string) (i driver.Info, err error) {
 	var got driver.Info
-	err = s.p.request(ctx, "stat", key, false, func() (err error) {
+	err = s.p.request(ctx, "stat", s.fate(key), false, func() (err error) {
 		got, err = s.to.Stat(simBackground, key)
 		return err
 	})
@@ -273,7 +291,7 @@ func (s *simStore) Stat(ctx context.Context, key string) (i driver.Info, err err
 func (s *simStore) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
 	type result struct{ r io.ReadCloser }
 	got := make(chan result, 2)
-	err := s.p.request(ctx, "get", key, false, func() error {
+	err := s.p.request(ctx, "get", s.fate(key), false, func() error {
 		r, err := s.to.Get(simBackground, key, off, n)
 		if err == nil {
 			got <- result{r}
@@ -289,7 +307,7 @@ func (s *simStore) Get(ctx context.Context, key string, off, n int64) (io.ReadCl
 func (s *simStore) List(ctx context.Context, prefix, after string) iter.Seq2[driver.Info, error] {
 	return func(yield func(driver.Info, error) bool) {
 		got := make(chan []driver.Info, 2)
-		err := s.p.request(ctx, "list", prefix+after, false, func() error {
+		err := s.p.request(ctx, "list", s.fate(prefix+after), false, func() error {
 			all, err := driver.ListAll(simBackground, s.to, prefix, after)
 			if err == nil {
 				got <- all
