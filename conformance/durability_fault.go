@@ -57,6 +57,8 @@ type ill struct {
 	mu     sync.Mutex
 	n      int
 	hit    bool
+	read   bool // a request that only reads was met
+	spared bool // reads meet no fault at present
 	healed bool
 	since  time.Time // of an outage
 	late   sync.WaitGroup
@@ -99,6 +101,36 @@ func (i *ill) requests() (int, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.n, i.hit
+}
+
+// metRead reports whether the fault has met a request that only reads.
+func (i *ill) metRead() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.read
+}
+
+// spareReads lets reads meet no fault, or does so no longer.
+func (i *ill) spareReads(yes bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.spared = yes
+}
+
+func (i *ill) meetsRead(counted bool) (bool, fault) {
+	i.mu.Lock()
+	spared := i.spared
+	i.mu.Unlock()
+	if spared {
+		return false, 0
+	}
+	hit, f := i.meets(counted)
+	if hit {
+		i.mu.Lock()
+		i.read = true
+		i.mu.Unlock()
+	}
+	return hit, f
 }
 
 func (i *ill) wrap(s driver.Store) driver.Store { return &illStore{s, i} }
@@ -161,7 +193,7 @@ func (s *illStore) Delete(ctx context.Context, keys []string) error {
 
 // look is a request that changes nothing.
 func (s *illStore) look(ctx context.Context, opName, key string) error {
-	hit, f := s.i.meets(false)
+	hit, f := s.i.meetsRead(false)
 	if !hit || f == faultTwice {
 		return nil
 	}
@@ -209,7 +241,7 @@ func (s *illStore) Get(ctx context.Context, key string, off, n int64) (io.ReadCl
 	if s.i.what == faultFlipped && isData(key) {
 		return s.Store.Get(ctx, key, off, n)
 	}
-	hit, f := s.i.meets(true)
+	hit, f := s.i.meetsRead(true)
 	r, err := s.Store.Get(ctx, key, off, n)
 	if !hit || err != nil {
 		return r, err

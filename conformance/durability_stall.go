@@ -38,6 +38,13 @@ func (s *stall) stop() {
 	s.mu.Unlock()
 }
 
+// requests is how many were counted, and whether the one was among them.
+func (s *stall) requests() (int, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.n, s.n > s.at
+}
+
 // meet counts a request and says whether it is the one.
 func (s *stall) meet(what, key string) bool {
 	s.mu.Lock()
