@@ -93,8 +93,7 @@ func (e *fsEnv) engineFaultRun(eng Engine, what fault, at, run int) (requests in
 	i := &ill{what: what, at: at, raw: raw, unit: 2 * time.Millisecond}
 	f := &engineFaulty{fsEnv: e, eng: eng, open: open, ill: i, clock: &clock{}, base: []int{0, 0}}
 	if what == faultDead && eng.EndsProcess {
-		f.silent = newStall(at, false, true)
-		defer close(f.silent.free)
+		f.silent = newStall(at, false, true) // what waits there waits for ever
 	}
 	for owner := range 2 {
 		if err := f.own(); err != nil {
@@ -123,7 +122,8 @@ type engineFaulty struct {
 	last  *engineHistory
 	base  []int
 
-	silent *stall // instead of a fault: from a request on there are no answers
+	silent *stall     // instead of a fault: from a request on there are no answers
+	gate   *gateStore // of the last one who opened the store then
 }
 
 // options let a dead store be given up soon, and a sick one never: how long a retry takes is up to the machine.
@@ -147,10 +147,7 @@ func (f *engineFaulty) enter() (*life, map[string]string, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		// An engine that fails to open with work in the background may end its process then.
-		f.ill.spareReads(f.eng.EndsProcess)
-		l, err := live(f.ctx, f.eng, s, f.options(), f.last != nil && f.last.acked()+f.base[0] > 0)
-		f.ill.spareReads(false)
+		l, err := live(f.ctx, f.spared(), s, f.options(), f.last != nil && f.last.acked()+f.base[0] > 0)
 		if err == nil {
 			var got map[string]string
 			if got, err = l.scan(); err == nil {
@@ -167,6 +164,20 @@ func (f *engineFaulty) enter() (*life, map[string]string, error) {
 	return nil, nil, errors.Join(errs...)
 }
 
+// spared is the engine without faults for what it reads while it opens, if it is one that ends its process: to fail then, with work in the background, may
+// do so.
+func (f *engineFaulty) spared() Engine {
+	eng := f.eng
+	if eng.EndsProcess {
+		eng.Open = func(vol *forstfs.FS, dir string, o EngineOptions) (Database, error) {
+			f.ill.spareReads(true)
+			defer f.ill.spareReads(false)
+			return f.eng.Open(vol, dir, o)
+		}
+	}
+	return eng
+}
+
 // Open opens the store with the fault in it.
 func (f *engineFaulty) Open() (driver.Store, error) {
 	s, err := f.open(f.ctx)
@@ -174,7 +185,8 @@ func (f *engineFaulty) Open() (driver.Store, error) {
 		return nil, err
 	}
 	if f.silent != nil {
-		return &stallStore{s, f.silent}, nil
+		f.gate = &gateStore{Store: &stallStore{s, f.silent}}
+		return f.gate, nil
 	}
 	return f.ill.wrap(s), nil
 }
@@ -202,6 +214,7 @@ func (f *engineFaulty) enterUnlessSilent() (*life, map[string]string, error) {
 	case x := <-done:
 		return x.l, x.got, x.err
 	case <-hit:
+		f.gate.shut()
 		return nil, nil, nil
 	}
 }

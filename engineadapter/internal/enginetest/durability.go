@@ -39,7 +39,7 @@ func openStore(ctx context.Context, raw string) (driver.Store, error) {
 	return nil, fmt.Errorf("no scheme in %s", u.Redacted())
 }
 
-// Durability runs the durability suite with an engine on every kind of store.
+// Durability runs the durability suite with an engine on every kind of store; a short run, which is the one with the race detector, a small sample in memory.
 func Durability(t *testing.T, eng conformance.Engine) {
 	t.Run("mem", func(t *testing.T) {
 		conformance.RunEngine(t, conformance.Maker{Fresh: func(conformance.TB) func(context.Context) (driver.Store, error) {
@@ -47,6 +47,9 @@ func Durability(t *testing.T, eng conformance.Engine) {
 			return func(context.Context) (driver.Store, error) { return b.Open("some/prefix") }
 		}}, eng)
 	})
+	if testing.Short() {
+		return
+	}
 	shared := func(t *testing.T, fresh func() string) {
 		conformance.RunEngine(t, conformance.Maker{Fresh: func(conformance.TB) func(context.Context) (driver.Store, error) {
 			at := fresh()
