@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"strings"
+	"testing"
 	"testing/synctest"
 	"time"
 
@@ -418,6 +419,9 @@ func (e *fsEnv) everySnapshotCrash(seed uint64, steps int, slow time.Duration) {
 // everySnapshotFault runs the script with the fault at the first request, the second, and so on.
 func (e *fsEnv) everySnapshotFault(what fault) {
 	step, unit := 1, time.Second
+	if testing.Short() {
+		step = 4
+	}
 	if !e.virtual {
 		step, unit = 41, 10*time.Millisecond
 	}
@@ -482,6 +486,9 @@ func (e *fsEnv) snapshotFault(what fault, at int, unit time.Duration, run int) (
 // everySnapshotStall stops a writer at each of its requests, lets another one take over and work, and lets the first go on.
 func (e *fsEnv) everySnapshotStall(after bool) {
 	step := 1
+	if testing.Short() {
+		step = 3
+	}
 	if !e.handle().Capabilities().Volatile {
 		step = 17
 	}

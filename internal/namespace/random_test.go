@@ -294,7 +294,11 @@ func TestModel(t *testing.T) {
 
 // TestModelLong makes long runs, which rapid's shrinking would only slow down, from a seed per run.
 func TestModelLong(t *testing.T) {
-	for seed := range uint64(4) {
+	seeds := uint64(4)
+	if testing.Short() {
+		seeds = 1
+	}
+	for seed := range seeds {
 		if err := newRun(seeded{rand.New(rand.NewPCG(seed, 1))}).all(1200); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
