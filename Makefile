@@ -8,7 +8,7 @@ SERVERS := s3 hdfs
 TEST_TIMEOUT ?= 30m
 FUZZTIME ?= 30s
 
-.PHONY: all build test test-race test-nightly test-containers demo bench fuzz lint servers clean
+.PHONY: all build test test-race test-nightly test-containers demo bench compare fuzz lint servers clean
 
 all: build lint test
 
@@ -42,6 +42,10 @@ test-containers: $(TESTENV)
 # BENCH=regexp chooses; pass two outputs to benchstat to compare.
 bench: $(TESTENV)
 	$(TESTENV) run $(SERVERS) -- go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -p 1 -timeout 6h ./...
+
+# Hit ratios beside other caches, whose modules are in no build of forst's.
+compare:
+	cd bench/compare && go test -v -count 1 -timeout 30m .
 
 fuzz:
 	tools/fuzz $(FUZZTIME)
