@@ -299,4 +299,3 @@ func TestHitRatio(t *testing.T) {
 		}
 	}
 }
-
