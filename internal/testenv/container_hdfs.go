@@ -54,7 +54,7 @@ func hadoopImage(ctx context.Context) (*container, []string, error) {
 type hadoopContainer struct {
 	image, name, dir string
 	args             []string // of java
-	made             bool
+	made, paused     bool
 }
 
 func (c *hadoopContainer) tell(command string) (string, error) {
@@ -70,7 +70,12 @@ func (c *hadoopContainer) tell(command string) (string, error) {
 		words = []string{"kill", c.name}
 	case "stop":
 		words = []string{"pause", c.name}
+		c.paused = true
 	case "cont":
+		if !c.paused { // a signal to a process that runs is no error either
+			return "", nil
+		}
+		c.paused = false
 		words = []string{"unpause", c.name}
 	}
 	out, err := exec.Command(docker(), words...).CombinedOutput()
