@@ -270,6 +270,11 @@ func TestAbortAndErrors(t *testing.T) {
 		snapshot(t, b, 7, "")
 		ok(t, b.Close())
 	}
+	for _, c := range must(Checkpoints(ctx, root))(t) {
+		if c.Complete != (c.ID != 7) {
+			t.Errorf("checkpoint %d of run %q: complete %v", c.ID, c.Run, c.Complete)
+		}
+	}
 	if _, err := Restore(ctx, root, 7, instance(0, 1, "z")); !errors.Is(err, ErrNoCheckpoint) {
 		t.Fatalf("instances of two runs were taken for a checkpoint: %v", err)
 	}

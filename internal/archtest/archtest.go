@@ -48,8 +48,8 @@ var rooms = []room{
 	{prefix: "github.com/aws/", shipped: []string{"forstfs/s3", "internal/testenv"}},
 	{prefix: "github.com/colinmarc/hdfs", shipped: []string{"forstfs/hdfs"}, tests: []string{"bench"}},
 	{prefix: "github.com/cockroachdb/", shipped: []string{"engineadapter/*", "engineadapter/automount/*", "engineadapter/internal/enginetest", "state", "bench", "cmd/*", "examples/*"}, tests: []string{"move", "conformance", "."}},
-	{prefix: "github.com/jcmturner/", shipped: []string{"forstfs/hdfs"}},      // Kerberos
-	{prefix: "google.golang.org/protobuf", shipped: []string{"forstfs/hdfs"}}, // the messages of Hadoop's protocols
+	{prefix: "github.com/jcmturner/", shipped: []string{"forstfs/hdfs"}},                          // Kerberos
+	{prefix: "google.golang.org/protobuf", shipped: []string{"forstfs/hdfs", "state/protostate"}}, // the messages of Hadoop's protocols
 	{prefix: "github.com/syndtr/goleveldb", shipped: []string{"engineadapter/*", "bench", "examples/*"}, tests: []string{"move", "conformance"}},
 	{prefix: "github.com/hashicorp/golang-lru", shipped: []string{"cache", "forstfs"}},
 	{prefix: "github.com/klauspost/compress", shipped: []string{"internal/journal"}},
