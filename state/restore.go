@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/forst-go/forst/engineadapter/pebblev2"
 	"github.com/forst-go/forst/forstfs"
 	"github.com/forst-go/forst/forstfs/driver"
 )
@@ -131,15 +132,8 @@ func dropLogs(ctx context.Context, vol *forstfs.FS) error {
 // asked for in any case.
 func (s *shard) cutOff(ctx context.Context) error {
 	lower, upper := s.keys.bounds()
-	first, end := s.keys.appendGroup(nil, 0), []byte{metaKey}
-	for _, span := range []pebble.KeyRange{{Start: first, End: lower}, {Start: upper, End: end}} {
-		if string(span.Start) < string(span.End) {
-			if err := s.db.Excise(ctx, span); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	keep := []pebble.KeyRange{{Start: lower, End: upper}, {Start: []byte{metaKey}, End: []byte{metaKey, 0xff}}}
+	return pebblev2.Restrict(ctx, s.db, keep, pebble.DefaultComparer)
 }
 
 // siblings opens the stores of other shards: shards record one another's places as "../name".
