@@ -245,7 +245,7 @@ type updater struct {
 
 func (u updater) round(b *testing.B, n int) float64 {
 	b.Helper()
-	const updates, workers = 40_000, 64
+	const updates, workers = 8_000, 64
 	var wg sync.WaitGroup
 	begin := time.Now()
 	for w := range workers {

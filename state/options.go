@@ -56,7 +56,7 @@ type Options struct {
 	Logger *slog.Logger // default: none
 	// Listener is told what an operator wants to know.
 	Listener *EventListener
-	// Volume are options for the volumes of shards; Create, Name and Cache are the backend's.
+	// Volume are options for the volumes of shards; Create, Name, Cache, OpenStore and SkipProbe are the backend's. Everything of a shard lives in its volume: no LocalDir.
 	Volume *forstfs.Options
 	// Engine may change the options of the databases before they are opened. FS, Merger, Comparer, DisableWAL and EventListener.FlushEnd
 	// are the backend's.
@@ -108,6 +108,9 @@ func (o *Options) Validate() error {
 		if err := o.Keys.validate(); err != nil {
 			return fmt.Errorf("Options.Keys: %w", err)
 		}
+	}
+	if o.Volume != nil && o.Volume.LocalDir != "" {
+		return fmt.Errorf("Options.Volume.LocalDir: shards are volumes of their own and cannot share a local directory")
 	}
 	if !plainName(o.Run) || !plainName(o.Name) || o.Run == "_" {
 		return fmt.Errorf("Options.Run %q, Options.Name %q: only letters, digits, '-', '_' and '.', and not \"_\" alone", o.Run, o.Name)

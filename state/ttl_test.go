@@ -122,3 +122,28 @@ func TestBackgroundSweep(t *testing.T) {
 		}
 	}
 }
+
+// The sweep asks again in the key's order: a record that was written again since it was looked at stays.
+func TestSweepAsksAgain(t *testing.T) {
+	clk := newClock()
+	o := small()
+	o.Clock = clk.now
+	b := create(t, roots[0].new(t), o)
+	v := must(NewValue(b, ValueDescriptor[int64]{Name: "v", Codec: Int64, TTL: TTL{After: time.Second}}))(t)
+	ok(t, v.Put(ctx, Key("k"), 1))
+	_, key, err := v.k.at(ctx, Key("k"))
+	ok(t, err)
+	remove := func() int {
+		return must(must(b.sweep.remove(ctx, v.k, b.shards[0], key))(t).Wait(ctx))(t)
+	}
+	equal(t, "a living record", remove(), 0)
+	clk.advance(time.Second)
+	ok(t, v.Put(ctx, Key("k"), 2)) // between the look and the removal
+	equal(t, "written again", remove(), 0)
+	got, _, err := v.Get(ctx, Key("k"))
+	ok(t, err)
+	equal(t, "value", got, 2)
+	clk.advance(time.Second)
+	equal(t, "expired", remove(), 1)
+	equal(t, "gone", remove(), 0)
+}
