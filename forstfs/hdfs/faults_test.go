@@ -52,9 +52,8 @@ func (l *lossy) dial(ctx context.Context, network, addr string) (net.Conn, error
 
 type lossyConn struct {
 	net.Conn
-	l    *lossy
-	cut  bool
-	once sync.Once
+	l   *lossy
+	cut atomic.Bool
 }
 
 func (c *lossyConn) Write(p []byte) (int, error) {
@@ -71,12 +70,14 @@ func (c *lossyConn) Write(p []byte) (int, error) {
 		return 0, errors.New("cut before the request")
 	}
 	n, err := c.Conn.Write(p)
-	c.cut = c.cut || hit
+	if hit {
+		c.cut.Store(true)
+	}
 	return n, err
 }
 
 func (c *lossyConn) Read(p []byte) (int, error) {
-	if c.cut {
+	if c.cut.Load() {
 		// One byte of the answer shows that the call was carried out.
 		_, err := c.Conn.Read(make([]byte, 1))
 		c.Conn.Close()
