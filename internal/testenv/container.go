@@ -24,12 +24,13 @@ func docker() string {
 }
 
 // containerGuard waits until its standard input ends, which it does with the process that started it, however that ends. Then it
-// removes the container with its data, and the image, and the folder with the image's files.
+// removes the container with its data, those that were run from the image under other names, the image, and the folder with the image's files.
+// They are known by a label: images of the same files are one image under several names, so by their image the containers of others would go, too.
 const containerGuard = `
 docker=$1; name=$2; dir=$3
 while read -r _; do :; done
 "$docker" rm -f -v "$name" >/dev/null 2>&1
-for id in $("$docker" ps -aq --filter "ancestor=$name" 2>/dev/null); do "$docker" rm -f -v "$id" >/dev/null 2>&1; done
+for id in $("$docker" ps -aq --filter "label=forst-test=$name" 2>/dev/null); do "$docker" rm -f -v "$id" >/dev/null 2>&1; done
 "$docker" rmi -f "$name" >/dev/null 2>&1
 rm -rf "$dir"
 `

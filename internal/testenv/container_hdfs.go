@@ -63,7 +63,7 @@ func (c *hadoopContainer) tell(command string) (string, error) {
 	case "run":
 		words = []string{"start", c.name}
 		if !c.made {
-			words = append([]string{"run", "-d", "--name", c.name, "--network", "host", "-v", c.dir + ":" + c.dir, c.image}, c.args...)
+			words = append([]string{"run", "-d", "--name", c.name, "--network", "host", "--label", "forst-test=" + c.image, "-v", c.dir + ":" + c.dir, c.image}, c.args...)
 			c.made = true
 		}
 	case "kill":
