@@ -44,7 +44,7 @@ func (m Maker) volatile(tb TB) bool {
 // DurabilityCases lists all cases in the order in which RunDurability runs them. Those that need several processes are in RunKills, those with
 // virtual time in RunSimulation.
 func DurabilityCases() []DurabilityCase {
-	return slices.Concat(readBackCases, crashCases, faultCases, zombieCases, snapshotCases, cloneCases)
+	return slices.Concat(readBackCases, crashCases, faultCases, zombieCases, snapshotCases, cloneCases, churnCases)
 }
 
 // RunDurability checks that a volume on the stores of m keeps its promises: whatever is acknowledged is there after a crash at
