@@ -51,6 +51,9 @@ func (c *churn) mountChurned(name string) error {
 	m.ill = &ill{what: faultDead, at: at, raw: raw, unit: time.Millisecond}
 	o := c.options()
 	o.RetryBudget = 5 * time.Millisecond
+	if c.size >= largeChurn {
+		o.ObjectSize = 256 << 10
+	}
 	m.v, err = forstfs.Open(c.ctx, m.ill.wrap(raw), o)
 	if err != nil {
 		c.counts["kills"]++
@@ -332,6 +335,13 @@ func (c *churn) end() (needed, stored int64, err error) {
 		err = fmt.Errorf("data objects and bodies have %d bytes, %d are needed", data, needed)
 	}
 	return needed, stored, err
+}
+
+// Churn makes steps on fresh stores until so many snapshots, clones and drops were made, of files of up to size bytes, with processes that die at random; then it
+// demands that the stores hold what is needed and nothing else.
+func Churn(tb TB, m Maker, seed uint64, goal, size int) {
+	tb.Helper()
+	DurabilityCase{"clone/churn", false, func(e *fsEnv) { e.churnFor(seed, goal, size) }}.Run(tb, m)
 }
 
 // churnFor makes steps until so many snapshots, clones and drops were made.
