@@ -377,8 +377,3 @@ var churnCases = []DurabilityCase{
 		e.churnFor(1, goal, 6000)
 	}},
 }
-
-func (e *fsEnv) volatile() bool {
-	e.Helper()
-	return e.handle().Capabilities().Volatile
-}
