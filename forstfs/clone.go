@@ -27,7 +27,7 @@ type CloneOptions struct {
 	CloneURL string
 	// Copy copies every byte: the clone then borrows nothing, and the stores need not know each other.
 	Copy bool
-	// Progress of a copy in bytes; it is called from several goroutines.
+	// Progress of a copy in bytes, one call at a time.
 	Progress func(done, total int64)
 }
 

@@ -5,7 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
-	"sync/atomic"
+	"sync"
 
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/internal/namespace"
@@ -18,7 +18,7 @@ const copyMemory = 128 << 20
 func (c *cloner) copyAll(ctx context.Context, lent *namespace.State) error {
 	nonce := randomNonce(c.o)
 	var todo []moved
-	var total, done atomic.Int64
+	var total int64
 	for x := range lent.Containers() {
 		m := moved{from: x, to: namespace.Container{Kind: namespace.Object, CRC: x.CRC, Nonce: nonce, Num: uint64(len(todo)) + 1}}
 		p := c.lenderOf(lent.Owners()[x.Owner-1].Volume)
@@ -27,17 +27,14 @@ func (c *cloner) copyAll(ctx context.Context, lent *namespace.State) error {
 		}
 		m.store = p.store
 		todo = append(todo, m)
-		total.Add(int64(x.CRC))
+		total += int64(x.CRC)
 		c.made = append(c.made, objectKey(m.to))
 	}
 	if len(todo) == 0 {
 		return nil
 	}
-	tell := c.co.Progress
-	if tell == nil {
-		tell = func(int64, int64) {}
-	}
-	tell(0, total.Load())
+	told := progress{fn: c.co.Progress, total: total}
+	told.add(0)
 	memory := newBudget(copyMemory)
 	err := parallel(todo, func(m moved) error {
 		defer memory.release(int64(m.from.CRC))
@@ -51,10 +48,10 @@ func (c *cloner) copyAll(ctx context.Context, lent *namespace.State) error {
 		if err := m.copy(ctx, c.dst, c.o); err != nil {
 			return err
 		}
-		tell(done.Add(int64(m.from.CRC)), total.Load())
+		told.add(int64(m.from.CRC))
 		return nil
 	})
-	c.copied = done.Load()
+	c.copied = told.done
 	if err != nil {
 		return err
 	}
@@ -64,6 +61,24 @@ func (c *cloner) copyAll(ctx context.Context, lent *namespace.State) error {
 	}
 	lent.Own(func(x namespace.Container) namespace.Container { return to[x] })
 	return nil
+}
+
+// progress tells fn how far a copy is, one call at a time and never less than before.
+type progress struct {
+	fn    func(done, total int64) // may be nil
+	total int64
+
+	mu   sync.Mutex
+	done int64
+}
+
+func (p *progress) add(n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done += n
+	if p.fn != nil {
+		p.fn(p.done, p.total)
+	}
 }
 
 func (c *cloner) lenderOf(volume [16]byte) *pledge {

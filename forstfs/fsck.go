@@ -54,7 +54,7 @@ type FsckOptions struct {
 	Verify bool
 	// CheckFile, with Verify, is given every file with its bytes, for checks that only an engine can make. It is called for one file after the other.
 	CheckFile func(name string, r io.ReaderAt, size int64) error
-	// Progress of Verify in bytes; it may be called from several goroutines.
+	// Progress of Verify in bytes, one call at a time.
 	Progress func(done, total int64)
 }
 

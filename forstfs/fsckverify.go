@@ -9,7 +9,6 @@ import (
 	"path"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/internal/journal"
@@ -19,22 +18,19 @@ import (
 // verify reads everything. Frames and images are checked as they are; the rest only if it is needed, because what is not may go at any moment.
 func (k *checker) verify(ctx context.Context) error {
 	keys := slices.Sorted(maps.Keys(k.sizes))
-	var total, done atomic.Int64
+	var total int64
 	keys = slices.DeleteFunc(keys, func(key string) bool {
 		_, frame := journal.ParseFrameKey(key)
 		_, _, image := journal.ParseImageKey(key)
 		_, need := k.need[key]
 		keep := frame || image || need
 		if keep {
-			total.Add(k.sizes[key])
+			total += k.sizes[key]
 		}
 		return !keep
 	})
-	tell := k.fo.Progress
-	if tell == nil {
-		tell = func(int64, int64) {}
-	}
-	tell(0, total.Load())
+	told := progress{fn: k.fo.Progress, total: total}
+	told.add(0)
 	var mu sync.Mutex
 	if len(keys) > 0 {
 		err := parallel(keys, func(key string) error {
@@ -47,14 +43,14 @@ func (k *checker) verify(ctx context.Context) error {
 				k.found(Damage, key, k.sizes[key], k.pathsOf(k.need[key].c), "%v", bad)
 				mu.Unlock()
 			}
-			tell(done.Add(k.sizes[key]), total.Load())
+			told.add(k.sizes[key])
 			return nil
 		})
 		if err != nil {
 			return err
 		}
 	}
-	k.r.Read = done.Load()
+	k.r.Read = told.done
 	if k.fo.CheckFile != nil {
 		return k.checkFiles(ctx)
 	}
