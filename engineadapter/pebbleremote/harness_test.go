@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"strings"
 	"sync"
 	"testing"
 
@@ -61,7 +62,11 @@ func (c *counter) Get(ctx context.Context, key string, off, n int64) (io.ReadClo
 }
 
 func (c *counter) Stat(ctx context.Context, key string) (driver.Info, error) {
-	c.note("stat")
+	if strings.Contains(key, ".ref.") {
+		c.note("stat of a marker") // only Pebble's own checks ask, which are on in builds with -race
+	} else {
+		c.note("stat")
+	}
 	return c.Store.Stat(ctx, key)
 }
 
