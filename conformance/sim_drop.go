@@ -23,7 +23,6 @@ type simDrop struct {
 	begun bool
 	by    []uint64 // epochs in which Drop returned nil
 	known int64    // the first moment when somebody was told that the volume is dropped; 0 nobody
-	late  error    // an Open that began after that has succeeded
 }
 
 // told notes that somebody was told that the volume is dropped.

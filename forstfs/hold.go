@@ -19,7 +19,7 @@ import (
 //
 // The doom is one-way, and it is in the one order of the journal: either the cloner sees it, or it came after the hold was durable, and the list shows the hold.
 
-// ErrHeld: clones borrow from a snapshot of this volume. Detach or drop them first; the error names them.
+// ErrHeld means that clones borrow from a snapshot of this volume. Detach or drop them first; the error names them.
 var ErrHeld = errors.New("clones need it")
 
 // held is a hold beside a snapshot, by its key.

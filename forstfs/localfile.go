@@ -22,8 +22,6 @@ type localFile struct {
 	err   error // a failed fsync: what reached the disk is not known
 }
 
-func (d *localDir) file(ino namespace.Inode) *localFile { return &localFile{d: d, ino: ino} }
-
 // open gives the descriptor; create makes the file if it is not there. l.mu is held.
 func (l *localFile) open(create bool) (*os.File, error) {
 	switch {

@@ -16,11 +16,10 @@ import (
 type home = enginetest.Home
 
 var (
-	homes      = enginetest.Homes
-	memHome    = enginetest.MemHome
-	nightly    = enginetest.Nightly
-	volOptions = enginetest.VolOptions
-	openVol    = enginetest.OpenVol
+	homes   = enginetest.Homes
+	memHome = enginetest.MemHome
+	nightly = enginetest.Nightly
+	openVol = enginetest.OpenVol
 )
 
 // start opens the volume of h on a new machine.

@@ -110,7 +110,11 @@ func (a *FS) InPlace(name string) error {
 	return &os.PathError{Op: "open for changing in place", Path: name, Err: a.Engine.Unsupported}
 }
 
-// PathBase, PathJoin and PathDir are those of package path: a volume has slashes on every platform. PathDir ends at "/" or ".".
-func (*FS) PathBase(p string) string       { return path.Base(p) }
+// PathBase is path.Base: a volume has slashes on every platform.
+func (*FS) PathBase(p string) string { return path.Base(p) }
+
+// PathJoin is path.Join.
 func (*FS) PathJoin(elem ...string) string { return path.Join(elem...) }
-func (*FS) PathDir(p string) string        { return path.Dir(p) }
+
+// PathDir is path.Dir; it ends at "/" or ".".
+func (*FS) PathDir(p string) string { return path.Dir(p) }
