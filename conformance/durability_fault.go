@@ -97,6 +97,13 @@ func (i *ill) heal() {
 	i.healed = true
 }
 
+// kills reports whether the store is dead for good, or will be at some request.
+func (i *ill) kills() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.what == faultDead && i.at < noRequest && !i.healed
+}
+
 func (i *ill) requests() (int, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -33,8 +33,8 @@ func (e *fsEnv) engineFaults(eng Engine, what fault) {
 	if e.volatile() {
 		var hit bool
 		var err error
-		if total, hit, err = e.engineFaultRun(eng, what, 1<<30, 0); err != nil || hit { // to count the requests
-			e.Fatalf("without a fault: %v, or a run has more than 2^30 requests", err)
+		if total, hit, err = e.engineFaultRun(eng, what, noRequest, 0); err != nil || hit { // to count the requests
+			e.Fatalf("without a fault: %v, or the fault was met", err)
 		}
 	} else {
 		most = 2
@@ -63,6 +63,9 @@ func (e *fsEnv) engineFaults(eng Engine, what fault) {
 
 // engineFaultRequests is about how many requests a run makes, and how many of those that are reads, where counting them would take long.
 const engineFaultRequests = 80
+
+// noRequest is the number of a request that no run reaches.
+const noRequest = 1 << 30
 
 func (e *fsEnv) volatile() bool { return e.handle().Capabilities().Volatile }
 
@@ -126,11 +129,12 @@ type engineFaulty struct {
 	gate   *gateStore // of the last one who opened the store then
 }
 
-// options let a dead store be given up soon, and a sick one never: how long a retry takes is up to the machine.
+// options let a dead store be given up soon, and a sick one never: how long a retry takes is up to the machine. Nor is a store given up that only stays silent: its
+// volume must not end, because the engine would end this process.
 func (f *engineFaulty) options() *forstfs.Options {
 	o := engineOptions()
 	o.CacheBytes = -1 // reads reach the store
-	if f.ill.what == faultDead {
+	if f.ill.kills() && f.silent == nil {
 		o.RetryBudget = 50 * time.Millisecond
 	}
 	return o
@@ -260,10 +264,14 @@ func (f *engineFaulty) own() error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return unexpected("a fault of the store looks like a missing file: %w", err)
+	case f.silent == nil && f.ill.kills(): // also before the fault: a busy store may need longer than what a dead one is given
+		if met {
+			f.ill.heal()
+		}
+		return nil
 	case !met:
 		return unexpected("an error without a fault: %w", err)
 	case f.ill.what == faultDead:
-		f.ill.heal()
 		return nil
 	case f.ill.metRead(): // an engine may give up for a read that fails; the next owner finds everything
 		return nil

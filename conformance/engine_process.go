@@ -85,7 +85,7 @@ func (t *engineTask) run(open Opener, eng Engine, out io.Writer) error {
 	o.Force, o.FlushDelay = true, 5*time.Millisecond
 	if t.DeadAt > 0 {
 		s = (&ill{what: faultDead, at: t.DeadAt, raw: s, unit: time.Millisecond}).wrap(s)
-		o.RetryBudget = 100 * time.Millisecond
+		o.RetryBudget = time.Second // longer than a busy store needs for an answer, nearly always
 	}
 	vol, err := forstfs.Open(ctx, s, o)
 	if err != nil {
@@ -154,7 +154,8 @@ func RunEngineDeadStores(t *testing.T, p Process, eng Engine) {
 		t.Parallel()
 		k := newEngineKiller(t, p, eng)
 		acked := 0
-		for i := range rounds(2) {
+		n := rounds(2)
+		for i := 0; i < n || acked == 0 && i < n+20; i++ { // a busy store may be given up before anything is acknowledged
 			c := k.spawn(120 + k.r.IntN(150))
 			select {
 			case <-c.done:

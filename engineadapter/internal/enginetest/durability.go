@@ -40,6 +40,9 @@ func openStore(ctx context.Context, raw string) (driver.Store, error) {
 }
 
 // Durability runs the durability suite with an engine on every kind of store; a short run, which is the one with the race detector, a small sample in memory.
+//
+// On S3 processes are stopped in a nightly run only: one that is stopped in the middle of a request was seen to hold up whoever
+// takes over for half a minute. Engines other than Pebble v2 get a sample there: processes that are killed, and that lose their store.
 func Durability(t *testing.T, eng conformance.Engine) {
 	t.Run("mem", func(t *testing.T) {
 		conformance.RunEngine(t, conformance.Maker{Fresh: func(conformance.TB) func(context.Context) (driver.Store, error) {
@@ -50,21 +53,34 @@ func Durability(t *testing.T, eng conformance.Engine) {
 	if testing.Short() {
 		return
 	}
-	shared := func(t *testing.T, fresh func() string) {
+	whole := func(t *testing.T, fresh func() string) {
 		conformance.RunEngine(t, conformance.Maker{Fresh: func(conformance.TB) func(context.Context) (driver.Store, error) {
 			at := fresh()
 			return func(ctx context.Context) (driver.Store, error) { return openStore(ctx, at) }
 		}}, eng)
+	}
+	processes := func(t *testing.T, fresh func() string, zombies bool) {
 		p := conformance.Process{Open: openStore, URL: func(conformance.TB) string { return fresh() }}
 		conformance.RunEngineKills(t, p, eng)
-		conformance.RunEngineZombies(t, p, eng)
 		conformance.RunEngineDeadStores(t, p, eng)
+		if zombies {
+			conformance.RunEngineZombies(t, p, eng)
+		}
 	}
-	t.Run("local", func(t *testing.T) { shared(t, func() string { return "file://" + t.TempDir() }) })
+	t.Run("local", func(t *testing.T) {
+		fresh := func() string { return "file://" + t.TempDir() }
+		whole(t, fresh)
+		processes(t, fresh, true)
+	})
 	t.Run("s3", func(t *testing.T) {
 		server := testenv.S3(t)
 		bucket := server.Bucket(t)
 		var n atomic.Int64
-		shared(t, func() string { return server.URLIn(bucket, fmt.Sprintf("vol%d", n.Add(1))) })
+		fresh := func() string { return server.URLIn(bucket, fmt.Sprintf("vol%d", n.Add(1))) }
+		nightly := os.Getenv("FORST_NIGHTLY") != ""
+		if nightly || eng.Name == "pebblev2" {
+			whole(t, fresh)
+		}
+		processes(t, fresh, nightly)
 	})
 }
