@@ -27,8 +27,11 @@ import (
 // the last acknowledged one. FORST_CRASH_SEED and _SEEDS set the first seed (a failure prints it) and their number.
 func TestEveryCrashPoint(t *testing.T) {
 	seeds := uint64(3)
-	if nightly() {
+	switch {
+	case nightly():
 		seeds = 20
+	case testing.Short(): // the run with the race detector
+		seeds = 1
 	}
 	first := envNumber(t, "FORST_CRASH_SEED", 1)
 	for seed := first; seed < first+envNumber(t, "FORST_CRASH_SEEDS", seeds); seed++ {
