@@ -212,8 +212,8 @@ func nameOf(c namespace.Container) objectName {
 }
 
 // last deletes what is queued when the volume closes; what fails is an orphan for the next owner to sweep.
-func (g *collector) last() {
-	if err := g.delete(g.v.bg, func() bool { return true }); err != nil {
+func (g *collector) last(ctx context.Context) {
+	if err := g.delete(ctx, func() bool { return true }); err != nil {
 		g.v.o.Logger.Warn("unreachable objects stay until the next takeover", "volume", g.v.o.Name, "objects", g.pending(), "err", err)
 	}
 }

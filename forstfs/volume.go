@@ -162,6 +162,7 @@ func (v *FS) Close() error {
 		return ErrClosed
 	}
 	var errs []error
+	peace := false
 	if v.readOnly {
 		if v.closed.Swap(true) {
 			return ErrClosed
@@ -185,13 +186,17 @@ func (v *FS) Close() error {
 		}
 		switch {
 		case err == nil:
-			v.gc.last()
+			peace = true
+			v.gc.last(v.bg)
 		case !errors.Is(err, ErrDropped) && !mutant.On(mutCloseNil):
 			errs = append(errs, storeErr(err))
 		}
 		v.packer.unlock()
 	}
 	v.end()
+	if peace {
+		v.gc.last(context.Background()) // of uploads for files that have gone, those that ended after all
+	}
 	errs = append(errs, v.freeCache(), v.closeLenders(), v.store.Close())
 	return errors.Join(errs...)
 }
