@@ -73,11 +73,10 @@ func (r *recording) begun(keys []string, n int) {
 
 // last gives for each key the last change of it, but for keys whose outcome is not known now.
 func (r *recording) last() map[string]*mutation {
-	all := r.ordered()
-	r.mu.Lock()
+	r.mu.Lock() // for both looks: a deletion that ends between them would be in neither
 	defer r.mu.Unlock()
 	last := map[string]*mutation{}
-	for _, m := range all {
+	for _, m := range r.inOrder() {
 		for _, k := range m.keys {
 			last[k] = m
 		}
@@ -120,6 +119,11 @@ func (r *recording) note(m *mutation, err error) error {
 func (r *recording) ordered() []*mutation {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.inOrder()
+}
+
+// inOrder is ordered; r.mu is held.
+func (r *recording) inOrder() []*mutation {
 	all := slices.Clone(r.all)
 	slices.SortFunc(all, func(a, b *mutation) int { return cmp.Compare(a.end, b.end) })
 	return all
