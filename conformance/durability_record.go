@@ -71,18 +71,22 @@ func (r *recording) begun(keys []string, n int) {
 	}
 }
 
-// last gives for each key the last change of it, but for keys whose outcome is not known now.
+// last gives for each key the last change of it, but for keys whose outcome is not known now: a change is under way, or the last two were
+// under way at once, such as a put of a writer that has been taken over and the sweep of the next owner.
 func (r *recording) last() map[string]*mutation {
 	r.mu.Lock() // for both looks: a deletion that ends between them would be in neither
 	defer r.mu.Unlock()
 	last := map[string]*mutation{}
+	unknown := map[string]bool{}
 	for _, m := range r.inOrder() {
 		for _, k := range m.keys {
+			before := last[k]
+			unknown[k] = m.end == never || before != nil && before.end > m.start
 			last[k] = m
 		}
 	}
-	for k, m := range last {
-		if m.end == never || r.removing[k] > 0 {
+	for k := range last {
+		if unknown[k] || r.removing[k] > 0 {
 			delete(last, k)
 		}
 	}
