@@ -172,7 +172,8 @@ func (z *zombie) runWriter() (bool, error) {
 	}
 	z.stall.start()
 	over := make(chan error, 1)
-	go func() { over <- z.work(z.worker(v, h), 60) }()
+	k := z.worker(v, h) // here: the chain of owners grows while the worker is stopped
+	go func() { over <- z.work(k, 60) }()
 	select {
 	case <-z.stall.hit:
 	case err := <-over:
