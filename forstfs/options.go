@@ -102,7 +102,7 @@ type Options struct {
 	FrameLimit int
 	// FlushDelay is how long an operation that nobody waits for may stay in memory. 0 means 1 s, negative: until the next sync.
 	FlushDelay time.Duration
-	// RetryBudget is how long the store may fail before the volume fails. 0 means 5 minutes.
+	// RetryBudget is how long the store may fail before the volume fails. 0 means 5 minutes. A store that does not answer at all is given twice as long, at least 5 s.
 	RetryBudget time.Duration
 
 	// ImageFrames and ImageBytes bound the journal: when as many frames or bytes follow the last image, live bytes are packed

@@ -162,9 +162,13 @@ func (j *Journal) commit(b batch) error {
 	return nil
 }
 
+// leastSilence is how long a store may be silent before it counts as one that never answers, however small the retry budget: a store that is well, on a machine
+// that is busy, takes longer for its one answer than a program may want to spend on a store that refuses.
+const leastSilence = 5 * time.Second
+
 // put settles the number of f. It is bound by the retry budget, never by a waiter.
 func (j *Journal) put(f *Frame, data []byte) (other []byte, err error) {
-	ctx, cancel := context.WithTimeout(j.ctx, 2*j.o.RetryBudget) // for a store that never answers at all
+	ctx, cancel := context.WithTimeout(j.ctx, max(2*j.o.RetryBudget, leastSilence)) // for a store that never answers at all
 	defer cancel()
 	other, err = j.send.settle(ctx, FrameKey(f.Seq), data, func(b []byte) error {
 		_, err := decodeNumbered(b, f.Seq)

@@ -207,6 +207,15 @@ func commitScenarios() []scenario {
 			synctest.Wait()
 			return first(l.holds("a1", "a2"), atMost(int(p.Acked()), 5))
 		}},
+		{"a slow answer is no refusal, however small the budget", nil, func(l *lab) error {
+			p := l.process()
+			p.opt.RetryBudget = time.Millisecond
+			if err := p.open(); err != nil {
+				return err
+			}
+			p.latency = 2 * time.Second
+			return p.commit("a1")
+		}},
 		{"steady state: one PUT for each commit and nothing else", nil, func(l *lab) error {
 			a := l.opened()
 			before := len(a.requests("", ""))
