@@ -22,6 +22,9 @@ type Engine struct {
 	// EndsProcess says that the engine ends its process when its volume has ended, by a panic that nobody can catch, for example. In this process its volumes
 	// then never fail: they stand still, and what an end of the volume does is looked at in processes of their own.
 	EndsProcess bool
+	// Checkpoint makes a checkpoint of the database that outlives the machine's disk, as a snapshot of this name, and says in which directory of a clone of it the
+	// database is. nil: the adapter has none.
+	Checkpoint func(ctx context.Context, vol *forstfs.FS, db Database, name string) (dir string, err error)
 }
 
 // EngineOptions are what the suite asks of Engine.Open.
@@ -93,6 +96,10 @@ var errStopped = errors.New("the engine has ended its process")
 
 // live opens the volume in s, and the database. Its error ends the life.
 func live(ctx context.Context, eng Engine, s driver.Store, o *forstfs.Options, mustExist bool) (*life, error) {
+	return liveAt(ctx, eng, s, o, engineDir, mustExist)
+}
+
+func liveAt(ctx context.Context, eng Engine, s driver.Store, o *forstfs.Options, dir string, mustExist bool) (*life, error) {
 	l := &life{eng: eng, gate: &gateStore{Store: s}, fatal: make(chan struct{})}
 	vol, err := forstfs.Open(ctx, l.gate, o)
 	if err != nil {
@@ -100,7 +107,7 @@ func live(ctx context.Context, eng Engine, s driver.Store, o *forstfs.Options, m
 	}
 	l.vol = vol
 	err = l.call(func() (err error) {
-		l.db, err = eng.Open(vol, engineDir, EngineOptions{MustExist: mustExist, Fatal: l.end})
+		l.db, err = eng.Open(vol, dir, EngineOptions{MustExist: mustExist, Fatal: l.end})
 		return err
 	})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // engineHistory is what the workers of one life did to a database and what they were told. Each worker has keys of its own and numbers its commits;
@@ -20,6 +21,7 @@ type engineHistory struct {
 	tell  func(engineLine)
 
 	mu      sync.Mutex
+	stamp   time.Duration // the moment of the call, by the clock of the process that makes it, if there is one
 	workers []workerHistory
 }
 
@@ -33,6 +35,9 @@ type commit struct {
 	start, end int64 // never: has not returned
 	ok         bool
 	durable    int64 // since then it must be there; never: it need not
+
+	began, safe     time.Duration // by the clock of its process: when it began, when it was durable
+	synced, flushed bool          // by a Sync of its own; in a table
 }
 
 func newEngineHistory(c *clock, seed uint64, base []int) *engineHistory {
@@ -56,18 +61,21 @@ func (h *engineHistory) begin(w int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	k := &h.workers[w]
-	k.commits = append(k.commits, commit{start: h.clock.tick(), end: never, durable: never})
+	k.commits = append(k.commits, commit{start: h.clock.tick(), end: never, durable: never, began: h.stamp})
 }
 
 func (h *engineHistory) finish(w int, ok, sync bool) {
 	h.mu.Lock()
 	k := &h.workers[w]
 	c := &k.commits[len(k.commits)-1]
-	c.end, c.ok = h.clock.tick(), ok
+	c.end, c.ok, c.synced = h.clock.tick(), ok, sync
 	if ok && sync { // the log is durable up to there: with what others have committed before, too
 		for i := range h.workers {
 			for j := range h.workers[i].commits {
 				if x := &h.workers[i].commits[j]; x.ok && x.end <= c.start || x == c {
+					if x.durable == never {
+						x.safe = h.stamp
+					}
 					x.durable = min(x.durable, c.end)
 				}
 			}
@@ -75,6 +83,13 @@ func (h *engineHistory) finish(w int, ok, sync bool) {
 	}
 	h.mu.Unlock()
 	h.tell(engineLine{What: "end", Worker: w, OK: ok, Sync: sync})
+}
+
+// at says that what comes next happened at this moment of its process.
+func (h *engineHistory) at(moment time.Duration) {
+	h.mu.Lock()
+	h.stamp = moment
+	h.mu.Unlock()
 }
 
 // since gives the moment of a flush that is about to begin, for flushed.
@@ -90,7 +105,7 @@ func (h *engineHistory) flushed(since int64) {
 	for i := range h.workers {
 		for j := range h.workers[i].commits {
 			if x := &h.workers[i].commits[j]; x.ok && x.end <= since {
-				x.durable = min(x.durable, now)
+				x.durable, x.flushed = min(x.durable, now), true
 			}
 		}
 	}

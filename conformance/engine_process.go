@@ -23,21 +23,24 @@ import (
 const envEngineChild = "FORST_CONFORMANCE_ENGINE_CHILD"
 
 type engineTask struct {
-	URL    string
-	Engine string
-	Seed   uint64
-	Base   []int // commits of each worker that are there
-	Steps  int   // of each worker; then it closes the database
-	DeadAt int   // if not 0, from this request on the store answers with errors only
+	URL      string
+	Engine   string
+	Seed     uint64
+	Base     []int // commits of each worker that are there
+	Steps    int   // of each worker; then it closes the database
+	DeadAt   int   // if not 0, from this request on the store answers with errors only
+	Placed         // with LocalDir, if it is not empty
+	LocalDir string
 }
 
 // engineLine is what a child tells its parent, before and after each call.
 type engineLine struct {
-	What   string // "open", "begin", "end", "flush", "flushed", "closed", "stopped"
-	Worker int    `json:",omitempty"`
-	OK     bool   `json:",omitempty"`
-	Sync   bool   `json:",omitempty"`
-	Why    string `json:",omitempty"`
+	What   string        // "open", "begin", "end", "flush", "flushed", "closed", "stopped"
+	Worker int           `json:",omitempty"`
+	OK     bool          `json:",omitempty"`
+	Sync   bool          `json:",omitempty"`
+	Why    string        `json:",omitempty"`
+	At     time.Duration // since the process began
 }
 
 // RunEngineChild is RunChild for RunEngineKills and RunEngineZombies.
@@ -67,7 +70,9 @@ func RunEngineChild(open Opener, engines ...Engine) bool {
 
 func (t *engineTask) run(open Opener, eng Engine, out io.Writer) error {
 	var mu sync.Mutex
+	began := time.Now()
 	tell := func(x engineLine) {
+		x.At = time.Since(began)
 		b, err := json.Marshal(x)
 		if err != nil {
 			panic(err)
@@ -83,6 +88,12 @@ func (t *engineTask) run(open Opener, eng Engine, out io.Writer) error {
 	}
 	o := engineOptions()
 	o.Force, o.FlushDelay = true, 5*time.Millisecond
+	if t.LocalDir != "" {
+		o.Placement, o.MaxLag, o.LocalDir = t.Placement, t.MaxLag, t.LocalDir
+		if t.MaxLag > 0 { // sometimes the store does not keep up
+			o.FlushDelay, s = 0, &hesitant{Store: s, often: 12, long: 3 * t.MaxLag / 2}
+		}
+	}
 	if t.DeadAt > 0 {
 		s = (&ill{what: faultDead, at: t.DeadAt, raw: s, unit: time.Millisecond}).wrap(s)
 		o.RetryBudget = time.Second // longer than a busy store needs for an answer, nearly always
@@ -198,6 +209,11 @@ type engineKiller struct {
 	seed  uint64
 	base  []int
 	r     *rand.Rand
+
+	placed   placedEngine // with the local directory dir
+	dir      string
+	saved    []int // what the checkpoint holds
+	savedDir string
 }
 
 func newEngineKiller(t *testing.T, p Process, eng Engine) *engineKiller {
@@ -219,7 +235,7 @@ type engineChild struct {
 
 func (k *engineKiller) spawn(deadAt int) *engineChild {
 	k.Helper()
-	b, err := json.Marshal(engineTask{URL: k.url, Engine: k.eng.Name, Seed: k.seed, Base: k.base, Steps: 100_000, DeadAt: deadAt})
+	b, err := json.Marshal(engineTask{URL: k.url, Engine: k.eng.Name, Seed: k.seed, Base: k.base, Steps: 100_000, DeadAt: deadAt, Placed: k.placed.Placed, LocalDir: k.dir})
 	if err != nil {
 		k.Fatal(err)
 	}
@@ -260,6 +276,7 @@ func (c *engineChild) listen(out io.Reader) {
 			return
 		}
 		c.last = x
+		c.h.at(x.At)
 		switch x.What {
 		case "open":
 			close(c.opened)
@@ -299,9 +316,7 @@ func (k *engineKiller) live() *life {
 	if err != nil {
 		k.Fatal(err)
 	}
-	o := engineOptions()
-	o.Force = true
-	l, err := live(context.WithoutCancel(k.Context()), k.eng, s, o, k.base[0] > 0)
+	l, err := live(context.WithoutCancel(k.Context()), k.eng, s, k.options(), k.base[0] > 0)
 	if err != nil {
 		k.Fatal(err)
 	}
@@ -311,10 +326,18 @@ func (k *engineKiller) live() *life {
 // look opens the database and holds it against the last owner's history; what is found is what the next owner begins with.
 func (k *engineKiller) look(who string, h *engineHistory) {
 	k.Helper()
+	k.lookWith(who, h, func(*life) error { return nil })
+}
+
+func (k *engineKiller) lookWith(who string, h *engineHistory, then func(*life) error) {
+	k.Helper()
 	l := k.live()
 	got, err := l.scan()
 	if err == nil {
 		k.base, err = h.judge(got, never)
+	}
+	if err == nil {
+		err = then(l)
 	}
 	if err == nil {
 		err = l.Close()

@@ -40,6 +40,9 @@ var pebbleEngine = conformance.Engine{Name: "pebblev2", EndsProcess: true, Open:
 		return nil, err
 	}
 	return &pebbleDB{db}, nil
+}, Checkpoint: func(ctx context.Context, vol *forstfs.FS, db conformance.Database, name string) (string, error) {
+	info, err := pebblev2.Checkpoint(ctx, db.(*pebbleDB).db, vol, name, &pebblev2.CheckpointOptions{Dir: "/path/to/db"})
+	return info.Snapshot.Dir, err
 }}
 
 // fatalLogger stops the goroutine that Pebble would end the process from.

@@ -63,6 +63,9 @@ func Durability(t *testing.T, eng conformance.Engine) {
 		p := conformance.Process{Open: openStore, URL: func(conformance.TB) string { return fresh() }}
 		conformance.RunEngineKills(t, p, eng)
 		conformance.RunEngineDeadStores(t, p, eng)
+		if eng.Checkpoint != nil {
+			conformance.RunEnginePlaced(t, p, eng)
+		}
 		if zombies {
 			conformance.RunEngineZombies(t, p, eng)
 		}
