@@ -7,8 +7,12 @@ TESTENV := .cache/bin/forst-testenv
 SERVERS := s3 hdfs
 TEST_TIMEOUT ?= 30m
 FUZZTIME ?= 30s
+NIGHTLY_FUZZ ?= 2m
+NIGHTLY_DEMOS ?= 20
+# RACE=1 puts the suites in containers under the race detector.
+RACE_FLAG := $(if $(RACE),-race)
 
-.PHONY: all build test test-race test-nightly test-containers demo bench compare fuzz lint servers clean
+.PHONY: all build test test-race test-nightly test-containers test-containers-s3 test-containers-hdfs demo bench compare fuzz lint servers clean
 
 all: build lint test
 
@@ -22,21 +26,26 @@ test: $(TESTENV)
 test-race: $(TESTENV)
 	$(TESTENV) run $(SERVERS) -- go test -race -short -p 2 -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -v '/bench$$')
 
-# The long versions of the random tests; hours, not minutes. Every failure prints the seed that repeats it.
+# The long versions of the random tests, then NIGHTLY_DEMOS rounds of demos, then each fuzz function for NIGHTLY_FUZZ; hours, not minutes
+# (docs/testing.md, The nightly run). Every failure prints the seed that repeats it.
 test-nightly: $(TESTENV)
 	FORST_NIGHTLY=1 $(TESTENV) run $(SERVERS) -- go test -count 1 -p 2 -timeout 12h ./...
-	$(TESTENV) run $(SERVERS) -- tools/demos 20
-	tools/fuzz 10m
+	$(TESTENV) run $(SERVERS) -- tools/demos $(NIGHTLY_DEMOS)
+	tools/fuzz $(NIGHTLY_FUZZ)
 
 # Kills a database again and again, on a local directory and on the S3 test server; DEMOS=n times.
 demo: $(TESTENV)
 	$(TESTENV) run $(SERVERS) -- tools/demos $(or $(DEMOS),1)
 
 # The suites against MinIO in a container, and against HDFS in containers whose nodes are killed, on any engine that the docker program reaches (docs/testing.md, Containers).
-test-containers: $(TESTENV)
-	$(TESTENV) run s3-container -- go test -v -count 1 -p 1 -timeout $(TEST_TIMEOUT) -run 'S3$$|^TestStore$$|^TestContainer' \
+test-containers: test-containers-s3 test-containers-hdfs
+
+test-containers-s3: $(TESTENV)
+	$(TESTENV) run s3-container -- go test $(RACE_FLAG) -v -count 1 -p 1 -timeout $(TEST_TIMEOUT) -run 'S3$$|^TestStore$$|^TestContainer' \
 		./internal/testenv ./forstfs/s3 ./conformance ./cmd/forst
-	$(TESTENV) run hdfs-container -- go test -v -count 1 -p 1 -timeout $(TEST_TIMEOUT) -run 'HDFS$$' \
+
+test-containers-hdfs: $(TESTENV)
+	$(TESTENV) run hdfs-container -- go test $(RACE_FLAG) -v -count 1 -p 1 -timeout $(TEST_TIMEOUT) -run 'HDFS$$' \
 		./forstfs/hdfs ./conformance ./cmd/forst
 
 # BENCH=regexp chooses; pass two outputs to benchstat to compare.

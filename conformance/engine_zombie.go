@@ -96,11 +96,12 @@ func (z *engineZombie) run(steps int) (hit bool, err error) {
 			}
 		}
 	}
+	if hit && z.eng.EndsProcess {
+		// RunEngineZombies lets it go on. Here it must not even make its other requests from now on: it would learn that it is fenced, and end this process.
+		first.die()
+	}
 	free := func() {
 		if hit {
-			if z.eng.EndsProcess {
-				first.die() // RunEngineZombies lets it go on
-			}
 			close(z.stall.free)
 		}
 	}
