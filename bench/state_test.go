@@ -1,8 +1,6 @@
 package bench
 
 import (
-	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -10,10 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
-
-	"github.com/forst-go/forst/engineadapter/pebblev2"
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/internal/meter"
 	"github.com/forst-go/forst/state"
@@ -208,129 +202,6 @@ func BenchmarkStateRescale(t *testing.B) {
 		check(t, memory.Close())
 		check(t, m.Close())
 	}
-}
-
-// BenchmarkStateUpdates: 16-byte keys, values of 100 bytes, read, changed and written by 64 goroutines: the state backend over an injected store beside
-// plain Pebble on the local disk, in turns. In "cold" the caches hold a tenth of the state, in "hot" all of it. Targets: >= 0.75 and >= 0.9 x.
-func BenchmarkStateUpdates(b *testing.B) {
-	n := records() / 2
-	for _, tc := range []struct {
-		name  string
-		cache int64
-	}{{"cold", int64(n) * 120 / 10}, {"hot", max(int64(n)*120*3, 256<<20)}} {
-		b.Run(tc.name, func(b *testing.B) {
-			var mine, plain float64
-			for b.Loop() {
-				p := localJob(b, n, tc.cache)
-				s := forstJob(b, n, tc.cache)
-				for range 3 {
-					plain += p.round(b, n)
-					mine += s.round(b, n)
-				}
-				p.close()
-				s.close()
-			}
-			b.ReportMetric(mine/3/float64(b.N), "updates/s")
-			b.ReportMetric(plain/3/float64(b.N), "plain-updates/s")
-			b.ReportMetric(mine/plain, "x-local")
-		})
-	}
-}
-
-// updater changes one key.
-type updater struct {
-	update func(k int64) error
-	close  func()
-}
-
-func (u updater) round(b *testing.B, n int) float64 {
-	b.Helper()
-	const updates, workers = 8_000, 64
-	var wg sync.WaitGroup
-	begin := time.Now()
-	for w := range workers {
-		wg.Go(func() {
-			rng := rand.New(rand.NewPCG(uint64(w), uint64(begin.UnixNano())))
-			for range updates / workers {
-				if err := u.update(rng.Int64N(int64(n))); err != nil {
-					b.Error(err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	return updates / time.Since(begin).Seconds()
-}
-
-func localJob(b *testing.B, n int, cache int64) updater {
-	b.Helper()
-	c := pebble.NewCache(cache)
-	o := pebblev2.Tune(&pebble.Options{FS: vfs.Default, Cache: c, DisableWAL: true})
-	db, err := pebble.Open(b.TempDir(), o)
-	check(b, err)
-	var locks [256]sync.Mutex // a key's updates follow one another, as in a job
-	u := updater{update: func(k int64) error {
-		l := &locks[k%256]
-		l.Lock()
-		defer l.Unlock()
-		key := Key(uint64(k))
-		old, closer, err := db.Get(key[:])
-		if err != nil {
-			return err
-		}
-		v := append([]byte{}, old...)
-		binary.LittleEndian.PutUint64(v, binary.LittleEndian.Uint64(v)+1)
-		if err := closer.Close(); err != nil {
-			return err
-		}
-		return db.Set(key[:], v, pebble.NoSync)
-	}, close: func() { check(b, db.Close()); c.Unref() }}
-	rng := rand.NewChaCha8([32]byte{2})
-	batch := db.NewBatch()
-	for i := range n {
-		key, v := Key(uint64(i)), make([]byte, 100)
-		rng.Read(v)
-		check(b, batch.Set(key[:], v, nil))
-		if batch.Len() > 1<<20 {
-			check(b, batch.Commit(pebble.NoSync))
-			batch = db.NewBatch()
-		}
-	}
-	check(b, batch.Commit(pebble.NoSync))
-	check(b, db.Flush())
-	return u
-}
-
-func forstJob(b *testing.B, n int, cache int64) updater {
-	b.Helper()
-	root := injected(b)
-	memory := stateMemory(b, cache)
-	sb, err := state.Create(context.Background(), root, stateJob(state.AllKeys(128), "a", memory))
-	check(b, err)
-	v := newBlobs(b, sb)
-	rng := rand.NewChaCha8([32]byte{2})
-	var fs []*state.Future[state.None]
-	for i := range n {
-		key, p := Key(uint64(i)), make([]byte, 100)
-		rng.Read(p)
-		fs = append(fs, v.PutAsync(ctx, state.BytesKey(key[:]), p))
-	}
-	for _, f := range fs {
-		_, err := f.Wait(ctx)
-		check(b, err)
-	}
-	commitState(b, sb, 1)
-	return updater{update: func(k int64) error {
-		key := Key(uint64(k))
-		return v.Update(ctx, state.BytesKey(key[:]), func(old []byte, ok bool) ([]byte, bool) {
-			if !ok {
-				return nil, false
-			}
-			binary.LittleEndian.PutUint64(old, binary.LittleEndian.Uint64(old)+1)
-			return old, true
-		})
-	}, close: func() { check(b, sb.Close()); check(b, memory.Close()); check(b, root.Close()) }}
 }
 
 // BenchmarkStateSnapshot: how long requests are held up while 64 goroutines update, in real time, with FORST_BENCH_RECORDS values of 100 bytes. Target <= 10 ms.

@@ -22,9 +22,10 @@ type AggregatingDescriptor[In, Acc, Out any] struct {
 
 // Aggregating is one accumulator for each key and namespace.
 type Aggregating[In, Acc, Out any] struct {
-	k *keyed
-	c coder[Acc]
-	a Aggregate[In, Acc, Out]
+	k    handle
+	c    coder[Acc]
+	a    Aggregate[In, Acc, Out]
+	here *Aggregating[In, Acc, Out] // the same, for calls that block
 }
 
 // NewAggregating declares the state in the backend; see NewValue.
@@ -33,12 +34,16 @@ func NewAggregating[In, Acc, Out any](b *Backend, d AggregatingDescriptor[In, Ac
 	if err != nil {
 		return nil, err
 	}
-	return &Aggregating[In, Acc, Out]{k, coder[Acc]{d.Codec, d.Upgrade}, d.Aggregate}, nil
+	s := &Aggregating[In, Acc, Out]{handle{keyed: k}, coder[Acc]{d.Codec, d.Upgrade}, d.Aggregate, nil}
+	here := *s
+	here.k.here = true
+	s.here = &here
+	return s, nil
 }
 
 // Get gives the result; ok is false if nothing was added.
 func (s *Aggregating[In, Acc, Out]) Get(ctx context.Context, sc Scope) (v Out, ok bool, err error) {
-	m, err := s.GetAsync(ctx, sc).Wait(ctx)
+	m, err := s.here.GetAsync(ctx, sc).Wait(ctx)
 	return m.V, m.OK, err
 }
 
@@ -49,9 +54,9 @@ func (s *Aggregating[In, Acc, Out]) GetAsync(ctx context.Context, sc Scope) *Fut
 		return failed[Maybe[Out]](err)
 	}
 	r.get(key)
-	return issue(s.k, r, func(r *request) (m Maybe[Out], err error) {
+	return issue(r, func(r *request) (m Maybe[Out], err error) {
 		now := s.k.b.now()
-		acc, h, ok, err := s.c.record(s.k, r.shard, r.vals[0], now)
+		acc, h, ok, err := s.c.record(s.k.keyed, r.shard, r.vals[0], now)
 		if !ok {
 			return m, err
 		}
@@ -64,7 +69,7 @@ func (s *Aggregating[In, Acc, Out]) GetAsync(ctx context.Context, sc Scope) *Fut
 
 // Add adds one input to the accumulator, as one step.
 func (s *Aggregating[In, Acc, Out]) Add(ctx context.Context, sc Scope, in In) error {
-	return wait(ctx, s.AddAsync(ctx, sc, in))
+	return wait(ctx, s.here.AddAsync(ctx, sc, in))
 }
 
 // AddAsync is Add with a future, which gives the new accumulator.
@@ -79,7 +84,7 @@ func (s *Aggregating[In, Acc, Out]) AddAsync(ctx context.Context, sc Scope, in I
 
 // Clear removes the accumulator.
 func (s *Aggregating[In, Acc, Out]) Clear(ctx context.Context, sc Scope) error {
-	return wait(ctx, s.ClearAsync(ctx, sc))
+	return wait(ctx, s.here.ClearAsync(ctx, sc))
 }
 
 // ClearAsync is Clear with a future.
@@ -89,5 +94,5 @@ func (s *Aggregating[In, Acc, Out]) ClearAsync(ctx context.Context, sc Scope) *F
 
 // MergeNamespaces merges the accumulators of the sources into the target's and removes the sources, as one step. It needs Aggregate.Merge.
 func (s *Aggregating[In, Acc, Out]) MergeNamespaces(ctx context.Context, key []byte, target []byte, sources ...[]byte) error {
-	return wait(ctx, mergeRecords(ctx, s.k, s.c, s.a.Merge, key, target, sources))
+	return wait(ctx, mergeRecords(ctx, s.here.k, s.c, s.a.Merge, key, target, sources))
 }

@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"hash/maphash"
 	"sync"
 	"time"
 )
@@ -13,13 +14,15 @@ type core struct {
 
 	mu       sync.Mutex
 	inflight int // admitted and not finished
-	active   int // with the executors
+	active   int // with the executors, or here
+	here     int // of these, in their callers' goroutines
 	paused   bool
 	closed   bool
 	waiters  fifo[*waiter]       // callers that are not admitted yet
 	idle     []chan struct{}     // who waits for inflight to become 0
-	tails    map[string]*request // the last request of each key that has one
-	ready    fifo[*request]      // could run, but active is at its limit
+	tails    map[uint64]*request // the last request of each order that has one
+	seed     maphash.Seed
+	ready    fifo[*request] // could run, but active is at its limit
 	read     batchQueue
 	write    batchQueue
 
@@ -34,7 +37,7 @@ type waiter struct {
 }
 
 func newCore(o *Options) *core {
-	c := &core{o: o, tails: map[string]*request{}}
+	c := &core{o: o, tails: map[uint64]*request{}, seed: maphash.MakeSeed()}
 	c.read.init(&c.mu)
 	c.write.init(&c.mu)
 	c.readers.init(o)
@@ -46,6 +49,9 @@ func newCore(o *Options) *core {
 	}
 	return c
 }
+
+// order is where requests on a key queue. Keys that share one by chance wait for each other, no more.
+func (c *core) order(key []byte) uint64 { return maphash.Bytes(c.seed, key) }
 
 // admit takes a place among the requests in flight, in the order of the calls.
 func (c *core) admit(ctx context.Context) error {
@@ -111,6 +117,9 @@ func (c *core) admitLocked() {
 
 // submit admits and issues a request. An error means that it was not issued and done is not called.
 func (c *core) submit(r *request) error {
+	if r.here && c.carryOut(r) {
+		return nil
+	}
 	if err := c.admit(r.ctx); err != nil {
 		return err
 	}
@@ -156,26 +165,31 @@ func (c *core) stepped(r *request) {
 func (c *core) finish(rs ...*request) {
 	c.mu.Lock()
 	for _, r := range rs {
-		c.active--
-		if n := r.next; n != nil {
-			c.runnableLocked(n)
-		} else {
-			delete(c.tails, r.order)
-		}
-		for c.ready.len() > 0 && c.active < c.o.Active {
-			c.runnableLocked(c.ready.pop())
-		}
+		c.passLocked(r)
 	}
 	c.mu.Unlock()
 	for _, r := range rs {
 		r.stats.note(r)
-		r.done(r.err)
+		r.job.done(r.err)
 	}
 	c.mu.Lock()
 	for range rs {
 		c.leaveLocked()
 	}
 	c.mu.Unlock()
+}
+
+// passLocked lets whoever waits for r to end run.
+func (c *core) passLocked(r *request) {
+	c.active--
+	if n := r.next; n != nil {
+		c.runnableLocked(n)
+	} else {
+		delete(c.tails, r.order)
+	}
+	for c.ready.len() > 0 && c.active < c.o.Active {
+		c.runnableLocked(c.ready.pop())
+	}
 }
 
 // drain keeps new requests out and waits for those inside. nil: nothing is running, and resume must be called. Only one caller

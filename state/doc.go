@@ -22,8 +22,8 @@
 // # Order
 //
 // Requests on one key run one after the other in the order in which they were issued; those on different keys run concurrently. Everything may be
-// called from many goroutines. Functions that are given to this package (reducers, codecs, Update) are called from its goroutines,
-// one at a time for a key; they must be quick and must not call the backend.
+// called from many goroutines. Functions that are given to this package (reducers, codecs, Update) are called from its goroutines or the
+// caller's, one at a time for a key; they must be quick and must not call the backend.
 //
 // Formats, rules and their reasons are in docs/state.md.
 package state

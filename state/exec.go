@@ -128,9 +128,25 @@ func (e *readers) timed(m *multiGet) bool {
 	if !m.one() {
 		return false
 	}
-	took, old := int64(time.Since(begin)), e.nanos.Load()
-	e.nanos.Store(old + (took-old)/8) // a lost update does no harm
+	e.took(time.Since(begin))
 	return true
+}
+
+// took takes the time of one read into the average.
+func (e *readers) took(d time.Duration) {
+	old := e.nanos.Load()
+	e.nanos.Store(old + (int64(d)-old)/8) // a lost update does no harm
+}
+
+// slow says whether reads go to the store, or to a disk that is busy.
+func (e *readers) slow() bool { return time.Duration(e.nanos.Load()) >= worthGoroutine }
+
+// get reads one key in the caller's goroutine.
+func (e *readers) get(s *shard, key []byte) ([]byte, error) {
+	begin := time.Now()
+	v, err := s.get(key)
+	e.took(time.Since(begin))
+	return v, err
 }
 
 // help starts readers beside this one when reads are slow: as many as the average says would bring the batch down to the time of one.
@@ -184,7 +200,7 @@ func (c *core) writeAll(rs []*request) {
 			end++
 		}
 		if part := rs[begin:end]; size > 0 {
-			if err := part[0].shard.apply(part); err != nil {
+			if err := part[0].shard.apply(part...); err != nil {
 				for _, r := range part {
 					if r.err == nil && len(r.ops) > 0 {
 						r.err = err

@@ -78,7 +78,7 @@ func (im *importer) head(h savepointHead) error {
 		}
 		r := &request{}
 		r.set(schemaKey, v)
-		if err := s.apply([]*request{r}); err != nil {
+		if err := s.apply(r); err != nil {
 			return err
 		}
 	}
@@ -154,7 +154,7 @@ func (im *importer) entry(e savepointEntry) error {
 
 func (im *importer) flush() error {
 	for s, r := range im.batch {
-		if err := s.apply([]*request{r}); err != nil {
+		if err := s.apply(r); err != nil {
 			return err
 		}
 	}

@@ -44,14 +44,20 @@ func (b *Backend) declare(name string, kind Kind, want Schema, ttl TTL, upgrades
 	return k, nil
 }
 
+// handle is a state as its users hold it.
+type handle struct {
+	*keyed
+	here bool // requests run in the caller's goroutine if they can: the caller waits for them anyway
+}
+
 // at makes a request about a scope, and the key of its record.
-func (k *keyed) at(ctx context.Context, s Scope) (*request, []byte, error) {
+func (k handle) at(ctx context.Context, s Scope) (*request, []byte, error) {
 	group, sh, err := k.b.find(s.Key)
 	if err != nil {
 		return nil, nil, err
 	}
 	key := k.b.o.Keys.appendScope(make([]byte, 0, 16+len(s.Key)+len(s.Namespace)), group, k.in[sh.number].id, s)
-	return &request{ctx: ctx, order: string(s.Key), shard: sh, stats: &k.stats}, key, nil
+	return &request{core: k.b.core, ctx: ctx, order: k.b.core.order(s.Key), shard: sh, stats: &k.stats, here: k.here}, key, nil
 }
 
 // head is what a record written now begins with.
@@ -64,23 +70,35 @@ func (k *keyed) head(s *shard) head {
 }
 
 func (r *request) get(keys ...[]byte) {
-	r.gets = append(r.gets, keys...)
-	r.vals = make([][]byte, len(r.gets))
+	if len(keys) == 1 {
+		r.one[0] = keys[0]
+		r.gets, r.vals = r.one[:1:1], r.one[1:2:2]
+		return
+	}
+	r.gets, r.vals = keys, make([][]byte, len(keys))
 }
 
+// call is a request's job with a result.
+type call[T any] struct {
+	Future[T]
+	f func(r *request) (T, error)
+}
+
+func (c *call[T]) run(r *request) (err error) {
+	c.v, err = c.f(r)
+	return err
+}
+
+func (c *call[T]) done(err error) { c.resolved(err) }
+
 // issue submits r. f is called after r's reads, and what it writes is written with the result.
-func issue[T any](k *keyed, r *request, f func(r *request) (T, error)) *Future[T] {
-	fut := newFuture[T]()
-	var out T
-	r.run = func(r *request) (err error) {
-		out, err = f(r)
-		return err
-	}
-	r.done = func(err error) { fut.resolve(out, err) }
-	if err := k.b.core.submit(r); err != nil {
+func issue[T any](r *request, f func(r *request) (T, error)) *Future[T] {
+	c := &call[T]{f: f}
+	r.job = c
+	if err := r.core.submit(r); err != nil {
 		return failed[T](err)
 	}
-	return fut
+	return &c.Future
 }
 
 // coder reads and writes the values of a state.
@@ -120,8 +138,9 @@ func (c coder[T]) record(k *keyed, s *shard, raw []byte, now int64) (v T, h head
 	return v, h, err == nil, err
 }
 
-func (c coder[T]) append(k *keyed, s *shard, v T) ([]byte, error) {
-	return c.codec.Append(appendHead(nil, k.head(s)), v)
+// append makes a record, which is expected to be about as long as size.
+func (c coder[T]) append(k *keyed, s *shard, v T, size int) ([]byte, error) {
+	return c.codec.Append(appendHead(make([]byte, 0, max(size, 24)), k.head(s)), v)
 }
 
 // renewed is the record with a new stamp if reads renew it; nil if nothing is to be written.

@@ -13,8 +13,9 @@ type ListDescriptor[T any] struct {
 
 // List is a list for each key and namespace. Adding does not read.
 type List[T any] struct {
-	k *keyed
-	c coder[T]
+	k    handle
+	c    coder[T]
+	here *List[T] // the same, for calls that block
 }
 
 // NewList declares the state in the backend; see NewValue.
@@ -23,12 +24,16 @@ func NewList[T any](b *Backend, d ListDescriptor[T]) (*List[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	return &List[T]{k, coder[T]{d.Codec, d.Upgrade}}, nil
+	s := &List[T]{handle{keyed: k}, coder[T]{d.Codec, d.Upgrade}, nil}
+	here := *s
+	here.k.here = true
+	s.here = &here
+	return s, nil
 }
 
 // Get reads all elements, in order; none is nil.
 func (s *List[T]) Get(ctx context.Context, sc Scope) ([]T, error) {
-	return s.GetAsync(ctx, sc).Wait(ctx)
+	return s.here.GetAsync(ctx, sc).Wait(ctx)
 }
 
 // GetAsync is Get with a future.
@@ -38,7 +43,7 @@ func (s *List[T]) GetAsync(ctx context.Context, sc Scope) *Future[[]T] {
 		return failed[[]T](err)
 	}
 	r.get(key)
-	return issue(s.k, r, func(r *request) (out []T, err error) {
+	return issue(r, func(r *request) (out []T, err error) {
 		now := s.k.b.now()
 		renew := s.k.ttl.Renew && s.k.ttl.After > 0
 		var fresh []byte
@@ -51,7 +56,7 @@ func (s *List[T]) GetAsync(ctx context.Context, sc Scope) *Future[[]T] {
 			if s.k.ttl.expired(h, now) {
 				continue
 			}
-			v, err := s.c.decode(s.k, r.shard, h, payload)
+			v, err := s.c.decode(s.k.keyed, r.shard, h, payload)
 			if err != nil {
 				return nil, err
 			}
@@ -90,7 +95,7 @@ func (s *List[T]) encoded(sh *shard, payloads [][]byte) (raw []byte) {
 
 // Add appends elements.
 func (s *List[T]) Add(ctx context.Context, sc Scope, vs ...T) error {
-	return wait(ctx, s.AddAsync(ctx, sc, vs...))
+	return wait(ctx, s.here.AddAsync(ctx, sc, vs...))
 }
 
 // AddAsync is Add with a future. The elements are encoded before AddAsync returns.
@@ -100,7 +105,7 @@ func (s *List[T]) AddAsync(ctx context.Context, sc Scope, vs ...T) *Future[None]
 
 // Set replaces the list.
 func (s *List[T]) Set(ctx context.Context, sc Scope, vs ...T) error {
-	return wait(ctx, s.SetAsync(ctx, sc, vs...))
+	return wait(ctx, s.here.SetAsync(ctx, sc, vs...))
 }
 
 // SetAsync is Set with a future.
@@ -120,7 +125,7 @@ func (s *List[T]) write(ctx context.Context, sc Scope, vs []T, how func(r *reque
 	if err != nil {
 		return failed[None](err)
 	}
-	return issue(s.k, r, func(r *request) (None, error) {
+	return issue(r, func(r *request) (None, error) {
 		if len(payloads) > 0 {
 			how(r, key, s.encoded(r.shard, payloads))
 		}
@@ -129,7 +134,9 @@ func (s *List[T]) write(ctx context.Context, sc Scope, vs []T, how func(r *reque
 }
 
 // Clear removes the list.
-func (s *List[T]) Clear(ctx context.Context, sc Scope) error { return wait(ctx, s.ClearAsync(ctx, sc)) }
+func (s *List[T]) Clear(ctx context.Context, sc Scope) error {
+	return wait(ctx, s.here.ClearAsync(ctx, sc))
+}
 
 // ClearAsync is Clear with a future.
 func (s *List[T]) ClearAsync(ctx context.Context, sc Scope) *Future[None] {
@@ -139,11 +146,11 @@ func (s *List[T]) ClearAsync(ctx context.Context, sc Scope) *Future[None] {
 // MergeNamespaces appends the lists of the sources, in their order, to the target's and removes the sources, as one step. Elements keep
 // their stamps and are not decoded.
 func (s *List[T]) MergeNamespaces(ctx context.Context, key []byte, target []byte, sources ...[]byte) error {
-	r, keys, err := s.k.namespaces(ctx, key, target, sources)
+	r, keys, err := s.here.k.namespaces(ctx, key, target, sources)
 	if err != nil {
 		return err
 	}
-	return wait(ctx, issue(s.k, r, func(r *request) (None, error) {
+	return wait(ctx, issue(r, func(r *request) (None, error) {
 		var all []byte
 		for i, raw := range r.vals[1:] {
 			if raw != nil {

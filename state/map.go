@@ -17,9 +17,10 @@ type MapDescriptor[K, V any] struct {
 
 // Map is a map for each key and namespace, which may be larger than memory.
 type Map[K, V any] struct {
-	k   *keyed
-	key Codec[K]
-	c   coder[V]
+	k    handle
+	key  Codec[K]
+	c    coder[V]
+	here *Map[K, V] // the same, for calls that block
 }
 
 // Entry is one entry of a map.
@@ -34,7 +35,11 @@ func NewMap[K, V any](b *Backend, d MapDescriptor[K, V]) (*Map[K, V], error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Map[K, V]{k, d.Key, coder[V]{d.Codec, d.Upgrade}}, nil
+	s := &Map[K, V]{handle{keyed: k}, d.Key, coder[V]{d.Codec, d.Upgrade}, nil}
+	here := *s
+	here.k.here = true
+	s.here = &here
+	return s, nil
 }
 
 // at makes a request and the keys of entries.
@@ -54,7 +59,7 @@ func (s *Map[K, V]) at(ctx context.Context, sc Scope, keys []K) (*request, [][]b
 
 // Get reads one entry; ok is false if there is none.
 func (s *Map[K, V]) Get(ctx context.Context, sc Scope, key K) (v V, ok bool, err error) {
-	m, err := s.GetAsync(ctx, sc, key).Wait(ctx)
+	m, err := s.here.GetAsync(ctx, sc, key).Wait(ctx)
 	return m.V, m.OK, err
 }
 
@@ -65,7 +70,7 @@ func (s *Map[K, V]) GetAsync(ctx context.Context, sc Scope, key K) *Future[Maybe
 
 // GetAll reads several entries of one map as one request; the results are in the order of the keys.
 func (s *Map[K, V]) GetAll(ctx context.Context, sc Scope, keys ...K) ([]Maybe[V], error) {
-	return s.GetAllAsync(ctx, sc, keys...).Wait(ctx)
+	return s.here.GetAllAsync(ctx, sc, keys...).Wait(ctx)
 }
 
 // GetAllAsync is GetAll with a future.
@@ -79,11 +84,11 @@ func entries[K, V, T any](ctx context.Context, s *Map[K, V], sc Scope, keys []K,
 		return failed[T](err)
 	}
 	r.get(dbKeys...)
-	return issue(s.k, r, func(r *request) (none T, err error) {
+	return issue(r, func(r *request) (none T, err error) {
 		out := make([]Maybe[V], len(dbKeys))
 		now := s.k.b.now()
 		for i, raw := range r.vals {
-			v, h, ok, err := s.c.record(s.k, r.shard, raw, now)
+			v, h, ok, err := s.c.record(s.k.keyed, r.shard, raw, now)
 			if err != nil {
 				return none, err
 			}
@@ -100,7 +105,7 @@ func entries[K, V, T any](ctx context.Context, s *Map[K, V], sc Scope, keys []K,
 
 // Contains says whether there is an entry. It does not renew it.
 func (s *Map[K, V]) Contains(ctx context.Context, sc Scope, key K) (bool, error) {
-	return s.ContainsAsync(ctx, sc, key).Wait(ctx)
+	return s.here.ContainsAsync(ctx, sc, key).Wait(ctx)
 }
 
 // ContainsAsync is Contains with a future.
@@ -110,7 +115,7 @@ func (s *Map[K, V]) ContainsAsync(ctx context.Context, sc Scope, key K) *Future[
 		return failed[bool](err)
 	}
 	r.get(dbKeys...)
-	return issue(s.k, r, func(r *request) (bool, error) {
+	return issue(r, func(r *request) (bool, error) {
 		if r.vals[0] == nil {
 			return false, nil
 		}
@@ -121,7 +126,7 @@ func (s *Map[K, V]) ContainsAsync(ctx context.Context, sc Scope, key K) *Future[
 
 // IsEmpty says whether the map has no entry.
 func (s *Map[K, V]) IsEmpty(ctx context.Context, sc Scope) (bool, error) {
-	return s.IsEmptyAsync(ctx, sc).Wait(ctx)
+	return s.here.IsEmptyAsync(ctx, sc).Wait(ctx)
 }
 
 // IsEmptyAsync is IsEmpty with a future.
@@ -131,7 +136,7 @@ func (s *Map[K, V]) IsEmptyAsync(ctx context.Context, sc Scope) *Future[bool] {
 		return failed[bool](err)
 	}
 	r.scan = &scan{lower: prefix, upper: prefixEnd(prefix), limit: 1, skip: s.dead()}
-	return issue(s.k, r, func(r *request) (bool, error) { return len(r.scan.keys) == 0, nil })
+	return issue(r, func(r *request) (bool, error) { return len(r.scan.keys) == 0, nil })
 }
 
 // dead leaves out expired entries. What is corrupt is left in, for the decoder to complain about.
@@ -148,7 +153,7 @@ func (s *Map[K, V]) dead() func([]byte) bool {
 
 // Put sets one entry.
 func (s *Map[K, V]) Put(ctx context.Context, sc Scope, key K, v V) error {
-	return wait(ctx, s.PutAsync(ctx, sc, key, v))
+	return wait(ctx, s.here.PutAsync(ctx, sc, key, v))
 }
 
 // PutAsync is Put with a future.
@@ -158,7 +163,7 @@ func (s *Map[K, V]) PutAsync(ctx context.Context, sc Scope, key K, v V) *Future[
 
 // PutAll sets several entries as one step.
 func (s *Map[K, V]) PutAll(ctx context.Context, sc Scope, es ...Entry[K, V]) error {
-	return wait(ctx, s.PutAllAsync(ctx, sc, es...))
+	return wait(ctx, s.here.PutAllAsync(ctx, sc, es...))
 }
 
 // PutAllAsync is PutAll with a future. Entries are encoded before it returns.
@@ -177,7 +182,7 @@ func (s *Map[K, V]) PutAllAsync(ctx context.Context, sc Scope, es ...Entry[K, V]
 	if err != nil {
 		return failed[None](err)
 	}
-	return issue(s.k, r, func(r *request) (None, error) {
+	return issue(r, func(r *request) (None, error) {
 		h := s.k.head(r.shard)
 		for i, p := range payloads {
 			r.set(dbKeys[i], append(appendHead(make([]byte, 0, 9+len(p)), h), p...))
@@ -188,7 +193,7 @@ func (s *Map[K, V]) PutAllAsync(ctx context.Context, sc Scope, es ...Entry[K, V]
 
 // Remove removes entries as one step.
 func (s *Map[K, V]) Remove(ctx context.Context, sc Scope, keys ...K) error {
-	return wait(ctx, s.RemoveAsync(ctx, sc, keys...))
+	return wait(ctx, s.here.RemoveAsync(ctx, sc, keys...))
 }
 
 // RemoveAsync is Remove with a future.
@@ -197,7 +202,7 @@ func (s *Map[K, V]) RemoveAsync(ctx context.Context, sc Scope, keys ...K) *Futur
 	if err != nil {
 		return failed[None](err)
 	}
-	return issue(s.k, r, func(r *request) (None, error) {
+	return issue(r, func(r *request) (None, error) {
 		for _, k := range dbKeys {
 			r.remove(k)
 		}
@@ -207,13 +212,13 @@ func (s *Map[K, V]) RemoveAsync(ctx context.Context, sc Scope, keys ...K) *Futur
 
 // Update replaces one entry by what f makes of it, as one step; see Value.Update.
 func (s *Map[K, V]) Update(ctx context.Context, sc Scope, key K, f func(old V, ok bool) (v V, keep bool)) error {
-	r, dbKeys, err := s.at(ctx, sc, []K{key})
+	r, dbKeys, err := s.here.at(ctx, sc, []K{key})
 	if err != nil {
 		return err
 	}
 	r.get(dbKeys...)
-	return wait(ctx, issue(s.k, r, func(r *request) (None, error) {
-		old, _, ok, err := s.c.record(s.k, r.shard, r.vals[0], s.k.b.now())
+	return wait(ctx, issue(r, func(r *request) (None, error) {
+		old, _, ok, err := s.c.record(s.k.keyed, r.shard, r.vals[0], s.k.b.now())
 		if err != nil {
 			return None{}, err
 		}
@@ -222,7 +227,7 @@ func (s *Map[K, V]) Update(ctx context.Context, sc Scope, key K, f func(old V, o
 			r.remove(dbKeys[0])
 			return None{}, nil
 		}
-		raw, err := s.c.append(s.k, r.shard, v)
+		raw, err := s.c.append(s.k.keyed, r.shard, v, len(r.vals[0]))
 		r.set(dbKeys[0], raw)
 		return None{}, err
 	}))
@@ -230,7 +235,7 @@ func (s *Map[K, V]) Update(ctx context.Context, sc Scope, key K, f func(old V, o
 
 // Clear removes all entries: one range delete, however many there are.
 func (s *Map[K, V]) Clear(ctx context.Context, sc Scope) error {
-	return wait(ctx, s.ClearAsync(ctx, sc))
+	return wait(ctx, s.here.ClearAsync(ctx, sc))
 }
 
 // ClearAsync is Clear with a future.
@@ -239,7 +244,7 @@ func (s *Map[K, V]) ClearAsync(ctx context.Context, sc Scope) *Future[None] {
 	if err != nil {
 		return failed[None](err)
 	}
-	return issue(s.k, r, func(r *request) (None, error) {
+	return issue(r, func(r *request) (None, error) {
 		r.removeRange(prefix, prefixEnd(prefix))
 		return None{}, nil
 	})
@@ -278,12 +283,12 @@ func (s *Map[K, V]) All(ctx context.Context, sc Scope) iter.Seq2[Entry[K, V], er
 
 // page reads one page; last is nil behind the last one.
 func (s *Map[K, V]) page(ctx context.Context, sc Scope, prefix, lower, upper []byte) (es []Entry[K, V], last []byte, err error) {
-	r, _, err := s.k.at(ctx, sc)
+	r, _, err := s.here.k.at(ctx, sc)
 	if err != nil {
 		return nil, nil, err
 	}
 	r.scan = &scan{lower: lower, upper: upper, limit: s.k.b.o.Page, skip: s.dead()}
-	es, err = issue(s.k, r, func(r *request) (es []Entry[K, V], err error) {
+	es, err = issue(r, func(r *request) (es []Entry[K, V], err error) {
 		for i, raw := range r.scan.vals {
 			key, err := s.key.Decode(r.scan.keys[i][len(prefix):])
 			if err != nil {
@@ -293,7 +298,7 @@ func (s *Map[K, V]) page(ctx context.Context, sc Scope, prefix, lower, upper []b
 			if err != nil {
 				return nil, err
 			}
-			v, err := s.c.decode(s.k, r.shard, h, payload)
+			v, err := s.c.decode(s.k.keyed, r.shard, h, payload)
 			if err != nil {
 				return nil, err
 			}

@@ -60,6 +60,7 @@ func (c *counters) note(r *request) {
 // coreMetrics belong to the core.
 type coreMetrics struct {
 	reads, readBatches, writeBatches atomic.Int64
+	here                             atomic.Int64
 	waits                            int64 // under core.mu
 }
 
@@ -82,8 +83,10 @@ type Metrics struct {
 	Active   int            // requests with the executors
 	Waiting  int            // callers that wait to be admitted
 	Waits    int64          // callers that had to wait so far
-	// Reads were made in ReadBatches, writes in WriteBatches. ReadTime is the moving average of one read, ReadPeak the most reads that were
+	// Here is the number of requests that their callers carried out themselves. The reads of the others were made in ReadBatches, their writes in
+	// WriteBatches. ReadTime is the moving average of one read, ReadPeak the most reads that were
 	// in flight beside the executors.
+	Here                             int64
 	Reads, ReadBatches, WriteBatches int64
 	ReadTime                         time.Duration
 	ReadPeak                         int64
@@ -121,6 +124,7 @@ func (b *Backend) Metrics() Metrics {
 	m.InFlight, m.Active, m.Waiting, m.Waits = c.inflight, c.active, c.waiters.len(), c.metrics.waits
 	c.mu.Unlock()
 	m.Reads, m.ReadBatches, m.WriteBatches = c.metrics.reads.Load(), c.metrics.readBatches.Load(), c.metrics.writeBatches.Load()
+	m.Here = c.metrics.here.Load()
 	m.ReadTime, m.ReadPeak = time.Duration(c.readers.nanos.Load()), c.readers.peak.Load()
 	m.Snapshots, m.Last = b.snaps.stats()
 	m.Sweep = b.sweep.stats()
@@ -140,8 +144,8 @@ func (b *Backend) Metrics() Metrics {
 func (m Metrics) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "backend %v: %d in flight, %d active, %d waiting (%d waits)\n", m.Keys, m.InFlight, m.Active, m.Waiting, m.Waits)
-	fmt.Fprintf(&b, "reads %d in %d batches, %v each, up to %d at once; %d batches of writes, %d waited for a snapshot\n",
-		m.Reads, m.ReadBatches, m.ReadTime, m.ReadPeak, m.WriteBatches, m.WindowWaits)
+	fmt.Fprintf(&b, "%d requests carried out by their callers\nreads %d in %d batches, %v each, up to %d at once; %d batches of writes, %d waited for a snapshot\n",
+		m.Here, m.Reads, m.ReadBatches, m.ReadTime, m.ReadPeak, m.WriteBatches, m.WindowWaits)
 	fmt.Fprintf(&b, "snapshots %d; last: %v\nsweep: %v\n", m.Snapshots, m.Last, m.Sweep)
 	for _, s := range m.States {
 		fmt.Fprintf(&b, "%s %q: %d requests, %d errors, %d reads, %d pages, %d sets, %d merges, %d removes, %d clears, %d B read, %d B written, %d expired\n",

@@ -18,9 +18,10 @@ type ReducingDescriptor[T any] struct {
 
 // Reducing is one value for each key and namespace, into which added values are reduced.
 type Reducing[T any] struct {
-	k      *keyed
+	k      handle
 	c      coder[T]
 	reduce func(a, b T) T
+	here   *Reducing[T] // the same, for calls that block
 }
 
 // NewReducing declares the state in the backend; see NewValue.
@@ -29,12 +30,16 @@ func NewReducing[T any](b *Backend, d ReducingDescriptor[T]) (*Reducing[T], erro
 	if err != nil {
 		return nil, err
 	}
-	return &Reducing[T]{k, coder[T]{d.Codec, d.Upgrade}, d.Reduce}, nil
+	s := &Reducing[T]{handle{keyed: k}, coder[T]{d.Codec, d.Upgrade}, d.Reduce, nil}
+	here := *s
+	here.k.here = true
+	s.here = &here
+	return s, nil
 }
 
 // Get reads the reduced value; ok is false if nothing was added.
 func (s *Reducing[T]) Get(ctx context.Context, sc Scope) (v T, ok bool, err error) {
-	m, err := s.GetAsync(ctx, sc).Wait(ctx)
+	m, err := s.here.GetAsync(ctx, sc).Wait(ctx)
 	return m.V, m.OK, err
 }
 
@@ -45,7 +50,7 @@ func (s *Reducing[T]) GetAsync(ctx context.Context, sc Scope) *Future[Maybe[T]] 
 
 // Add reduces v into the value, as one step.
 func (s *Reducing[T]) Add(ctx context.Context, sc Scope, v T) error {
-	return wait(ctx, s.AddAsync(ctx, sc, v))
+	return wait(ctx, s.here.AddAsync(ctx, sc, v))
 }
 
 // AddAsync is Add with a future, which gives the new value.
@@ -60,7 +65,7 @@ func (s *Reducing[T]) AddAsync(ctx context.Context, sc Scope, v T) *Future[Maybe
 
 // Clear removes the value.
 func (s *Reducing[T]) Clear(ctx context.Context, sc Scope) error {
-	return wait(ctx, s.ClearAsync(ctx, sc))
+	return wait(ctx, s.here.ClearAsync(ctx, sc))
 }
 
 // ClearAsync is Clear with a future.
@@ -70,21 +75,21 @@ func (s *Reducing[T]) ClearAsync(ctx context.Context, sc Scope) *Future[None] {
 
 // MergeNamespaces reduces the values of the sources into the target's and removes the sources, as one step.
 func (s *Reducing[T]) MergeNamespaces(ctx context.Context, key []byte, target []byte, sources ...[]byte) error {
-	return wait(ctx, mergeRecords(ctx, s.k, s.c, s.reduce, key, target, sources))
+	return wait(ctx, mergeRecords(ctx, s.here.k, s.c, s.reduce, key, target, sources))
 }
 
 // mergeRecords joins the records of several namespaces of one key.
-func mergeRecords[T any](ctx context.Context, k *keyed, c coder[T], join func(a, b T) T, key, target []byte, sources [][]byte) *Future[None] {
+func mergeRecords[T any](ctx context.Context, k handle, c coder[T], join func(a, b T) T, key, target []byte, sources [][]byte) *Future[None] {
 	r, keys, err := k.namespaces(ctx, key, target, sources)
 	if err != nil {
 		return failed[None](err)
 	}
-	return issue(k, r, func(r *request) (None, error) {
+	return issue(r, func(r *request) (None, error) {
 		var sum T
 		var some bool
 		now := k.b.now()
 		for i, raw := range r.vals {
-			v, _, ok, err := c.record(k, r.shard, raw, now)
+			v, _, ok, err := c.record(k.keyed, r.shard, raw, now)
 			if err != nil {
 				return None{}, err
 			}
@@ -101,14 +106,14 @@ func mergeRecords[T any](ctx context.Context, k *keyed, c coder[T], join func(a,
 		if !some || len(r.ops) == 0 {
 			return None{}, nil
 		}
-		raw, err := c.append(k, r.shard, sum)
+		raw, err := c.append(k.keyed, r.shard, sum, len(r.vals[0]))
 		r.set(keys[0], raw)
 		return None{}, err
 	})
 }
 
 // namespaces makes a request that reads the records of target and sources, each once; the first is the target's.
-func (k *keyed) namespaces(ctx context.Context, key, target []byte, sources [][]byte) (*request, [][]byte, error) {
+func (k handle) namespaces(ctx context.Context, key, target []byte, sources [][]byte) (*request, [][]byte, error) {
 	r, first, err := k.at(ctx, Scope{key, target})
 	if err != nil {
 		return nil, nil, err

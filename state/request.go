@@ -8,27 +8,36 @@ import (
 
 // request is one step on one key: reads, then run, then writes. What is read and written is one step for all other requests on the key.
 type request struct {
+	core  *core
 	ctx   context.Context
-	order string // the key: requests of equal order run one after the other
+	here  bool   // may run in the goroutine that issues it
+	order uint64 // hash of the key: requests of equal order run one after the other
 	shard *shard
 	stats *counters
 
-	gets [][]byte // keys to read
-	vals [][]byte // what was read; nil: not there
-	scan *scan    // or one page to read
+	gets [][]byte  // keys to read
+	vals [][]byte  // what was read; nil: not there
+	one  [2][]byte // room for one of each
+	scan *scan     // or one page to read
 
-	// run is called once, after the reads, with no other request of the key running. It may call set, merge, remove and removeRange.
-	// It must not touch what anybody else touches.
-	run func(r *request) error
-	// done is called once, after the writes or with the first error.
-	done func(err error)
+	job work
 
 	ops      []op
+	first    [1]op // room for one
 	opBytes  int
 	err      error
 	pending  atomic.Int32 // reads that are not there yet
 	failedIO atomic.Pointer[error]
 	next     *request // of the same key
+}
+
+// work is what a request is for.
+type work interface {
+	// run is called once, after the reads, with no other request of the key running. It may call set, merge, remove and removeRange of
+	// r. It must not touch what anybody else touches.
+	run(r *request) error
+	// done is called once, after the writes or with the first error.
+	done(err error)
 }
 
 // scan is one page: up to limit pairs of [lower, upper).
@@ -55,6 +64,9 @@ type op struct {
 }
 
 func (r *request) add(o op) {
+	if r.ops == nil {
+		r.ops = r.first[:0]
+	}
 	r.ops = append(r.ops, o)
 	r.opBytes += len(o.key) + len(o.value)
 }
@@ -81,7 +93,7 @@ func (r *request) step() {
 		r.err = *p
 		return
 	}
-	if r.err = r.ctx.Err(); r.err != nil || r.run == nil {
+	if r.err = r.ctx.Err(); r.err != nil {
 		return
 	}
 	defer func() {
@@ -92,5 +104,5 @@ func (r *request) step() {
 			r.ops = nil
 		}
 	}()
-	r.err = r.run(r)
+	r.err = r.job.run(r)
 }

@@ -128,7 +128,7 @@ func (s *shard) declare(name string, kind Kind, want Schema, ttl, upgrades bool)
 		}
 		r := &request{}
 		r.set(schemaKey, v)
-		if err := s.apply([]*request{r}); err != nil {
+		if err := s.apply(r); err != nil {
 			return stateIn{}, err
 		}
 	}

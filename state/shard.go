@@ -106,7 +106,7 @@ func (s *shard) page(p *scan) (err error) {
 }
 
 // apply writes what the requests want as one batch of the engine.
-func (s *shard) apply(rs []*request) error {
+func (s *shard) apply(rs ...*request) error {
 	b := s.db.NewBatch()
 	defer b.Close()
 	n := 0
@@ -144,10 +144,11 @@ type window struct {
 	mu      sync.Mutex
 	cond    sync.Cond
 	open    bool
-	full    int64 // configured size of a memtable
-	atLeast int64 // of the current memtable
-	written int64 // since atLeast was measured
-	room    int64 // left in the window
+	isOpen  atomic.Bool // the same, for a look without the mutex
+	full    int64       // configured size of a memtable
+	atLeast int64       // of the current memtable
+	written int64       // since atLeast was measured
+	room    int64       // left in the window
 	waits   int64
 }
 
@@ -184,6 +185,7 @@ func (w *window) begin() {
 	defer w.mu.Unlock()
 	w.atLeast = max(w.atLeast, min(w.full, w.written/2))
 	w.open, w.room = true, w.atLeast/4*3
+	w.isOpen.Store(true)
 }
 
 // end closes the window. measured is the size of the memtable if it is the only one, else 0.
@@ -191,6 +193,7 @@ func (w *window) end(measured int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.open = false
+	w.isOpen.Store(false)
 	if measured > w.atLeast {
 		w.atLeast = min(measured, w.full)
 	}

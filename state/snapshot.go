@@ -81,7 +81,7 @@ func (b *Backend) beginSnapshot(ctx context.Context, id uint64, meta []byte) (*S
 	b.core.resume()
 	rec := &record{Format: recordFormat, ID: id, Run: b.o.Run, Keys: b.o.Keys, Meta: append([]byte{}, meta...)}
 	run, cancel := context.WithCancel(context.Background())
-	s := &Snapshot{b: b, rec: rec, cancel: cancel, fut: newFuture[SnapshotStats](), sealed: time.Now()}
+	s := &Snapshot{b: b, rec: rec, cancel: cancel, fut: new(Future[SnapshotStats]), sealed: time.Now()}
 	s.stats = SnapshotStats{ID: id, Sync: s.sealed.Sub(begun), Drain: drained.Sub(begun)}
 	go s.run(run, flushes)
 	return s, nil

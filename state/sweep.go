@@ -239,9 +239,9 @@ func (w *sweeper) remove(ctx context.Context, k *keyed, s *shard, key []byte) (*
 	if err != nil {
 		return nil, err
 	}
-	r := &request{ctx: ctx, order: string(sc.Key), shard: s, stats: nil}
+	r := &request{core: w.b.core, ctx: ctx, order: w.b.core.order(sc.Key), shard: s, stats: nil}
 	r.get(key)
-	return issue(k, r, func(r *request) (int, error) {
+	return issue(r, func(r *request) (int, error) {
 		raw, now := r.vals[0], w.b.now()
 		if raw == nil || !w.worth(k, raw, now) {
 			return 0, nil

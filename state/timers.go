@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -93,43 +92,55 @@ func (t *Timers) change(ctx context.Context, sc Scope, at int64, remove bool, ta
 	}
 	key := b.o.Keys.appendTimer(nil, group, t.k.in[sh.number].id, at, sc)
 	g := t.groups[group-b.o.Keys.Lo]
-	o := timerOp{key[t.headLen():], remove}
-	r := &request{ctx: ctx, order: string(sc.Key), shard: sh, stats: &t.k.stats}
-	fut := newFuture[None]()
-	r.run = func(r *request) error {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if remove {
-			r.remove(key)
-		} else {
-			r.set(key, []byte{})
-		}
-		delete(g.flying, taken)
-		g.flying[r] = o
-		if g.loading {
-			g.log = append(g.log, o)
-		}
-		t.apply(g, o)
-		return nil
-	}
-	r.done = func(err error) {
-		t.mu.Lock()
-		delete(g.flying, r)
-		delete(g.flying, taken)
-		if err != nil && len(r.ops) > 0 { // what is in memory may be wrong: read it again
-			g.keys, g.complete = nil, false
-			t.fix(g)
-		}
-		t.mu.Unlock()
-		fut.resolve(None{}, err)
-	}
-	if err := b.core.submit(r); err != nil {
+	c := &timerChange{t: t, g: g, key: key, op: timerOp{key[t.headLen():], remove}, taken: taken}
+	c.r = &request{core: b.core, ctx: ctx, order: b.core.order(sc.Key), shard: sh, stats: &t.k.stats, job: c}
+	if err := b.core.submit(c.r); err != nil {
 		t.mu.Lock()
 		delete(g.flying, taken)
 		t.mu.Unlock()
 		return failed[None](err)
 	}
-	return fut
+	return &c.Future
+}
+
+// timerChange is the job that writes one change.
+type timerChange struct {
+	Future[None]
+	t     *Timers
+	g     *timerGroup
+	r     *request
+	taken *request
+	key   []byte
+	op    timerOp
+}
+
+func (c *timerChange) run(r *request) error {
+	c.t.mu.Lock()
+	defer c.t.mu.Unlock()
+	if c.op.remove {
+		r.remove(c.key)
+	} else {
+		r.set(c.key, []byte{})
+	}
+	delete(c.g.flying, c.taken)
+	c.g.flying[r] = c.op
+	if c.g.loading {
+		c.g.log = append(c.g.log, c.op)
+	}
+	c.t.apply(c.g, c.op)
+	return nil
+}
+
+func (c *timerChange) done(err error) {
+	c.t.mu.Lock()
+	delete(c.g.flying, c.r)
+	delete(c.g.flying, c.taken)
+	if err != nil && len(c.r.ops) > 0 { // what is in memory may be wrong: read it again
+		c.g.keys, c.g.complete = nil, false
+		c.t.fix(c.g)
+	}
+	c.t.mu.Unlock()
+	c.resolved(err)
 }
 
 // headLen is the length of key group and state in a key.
@@ -196,9 +207,9 @@ func (t *Timers) load(ctx context.Context) error {
 		sh := b.route[g.number-b.o.Keys.Lo]
 		lower := binary.BigEndian.AppendUint16(b.o.Keys.appendGroup(nil, g.number), t.k.in[sh.number].id)
 		upper := append(append([]byte{}, lower...), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff) // behind every time
-		r := &request{ctx: ctx, order: fmt.Sprintf("\x00timers of group %d", g.number), shard: sh, stats: &t.k.stats}
+		r := &request{core: b.core, ctx: ctx, order: b.core.order(lower), shard: sh, stats: &t.k.stats}
 		r.scan = &scan{lower: lower, upper: upper, limit: timerPage}
-		pages = append(pages, page{g, issue(t.k, r, func(*request) (None, error) { return None{}, nil }), r.scan})
+		pages = append(pages, page{g, issue(r, func(*request) (None, error) { return None{}, nil }), r.scan})
 	}
 	for _, p := range pages {
 		// Not ctx: a page that is still being read must not be forgotten.

@@ -134,7 +134,7 @@ func TestSweepAsksAgain(t *testing.T) {
 	_, key, err := v.k.at(ctx, Key("k"))
 	ok(t, err)
 	remove := func() int {
-		return must(must(b.sweep.remove(ctx, v.k, b.shards[0], key))(t).Wait(ctx))(t)
+		return must(must(b.sweep.remove(ctx, v.k.keyed, b.shards[0], key))(t).Wait(ctx))(t)
 	}
 	equal(t, "a living record", remove(), 0)
 	clk.advance(time.Second)

@@ -14,8 +14,9 @@ type ValueDescriptor[T any] struct {
 
 // Value is one value for each key and namespace.
 type Value[T any] struct {
-	k *keyed
-	c coder[T]
+	k    handle
+	c    coder[T]
+	here *Value[T] // the same, for calls that block
 }
 
 // Maybe is a value that may be missing.
@@ -30,12 +31,16 @@ func NewValue[T any](b *Backend, d ValueDescriptor[T]) (*Value[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Value[T]{k, coder[T]{d.Codec, d.Upgrade}}, nil
+	s := &Value[T]{handle{keyed: k}, coder[T]{d.Codec, d.Upgrade}, nil}
+	here := *s
+	here.k.here = true
+	s.here = &here
+	return s, nil
 }
 
 // Get reads the value; ok is false if there is none.
 func (s *Value[T]) Get(ctx context.Context, sc Scope) (v T, ok bool, err error) {
-	m, err := s.GetAsync(ctx, sc).Wait(ctx)
+	m, err := s.here.GetAsync(ctx, sc).Wait(ctx)
 	return m.V, m.OK, err
 }
 
@@ -44,15 +49,15 @@ func (s *Value[T]) GetAsync(ctx context.Context, sc Scope) *Future[Maybe[T]] {
 	return getRecord(ctx, s.k, s.c, sc)
 }
 
-func getRecord[T any](ctx context.Context, k *keyed, c coder[T], sc Scope) *Future[Maybe[T]] {
+func getRecord[T any](ctx context.Context, k handle, c coder[T], sc Scope) *Future[Maybe[T]] {
 	r, key, err := k.at(ctx, sc)
 	if err != nil {
 		return failed[Maybe[T]](err)
 	}
 	r.get(key)
-	return issue(k, r, func(r *request) (m Maybe[T], err error) {
+	return issue(r, func(r *request) (m Maybe[T], err error) {
 		now := k.b.now()
-		v, h, ok, err := c.record(k, r.shard, r.vals[0], now)
+		v, h, ok, err := c.record(k.keyed, r.shard, r.vals[0], now)
 		if ok {
 			if fresh := k.renewed(h, r.vals[0], now); fresh != nil {
 				r.set(key, fresh)
@@ -64,7 +69,7 @@ func getRecord[T any](ctx context.Context, k *keyed, c coder[T], sc Scope) *Futu
 
 // Put sets the value.
 func (s *Value[T]) Put(ctx context.Context, sc Scope, v T) error {
-	return wait(ctx, s.PutAsync(ctx, sc, v))
+	return wait(ctx, s.here.PutAsync(ctx, sc, v))
 }
 
 // PutAsync is Put with a future. The value is encoded before PutAsync returns.
@@ -77,7 +82,7 @@ func (s *Value[T]) PutAsync(ctx context.Context, sc Scope, v T) *Future[None] {
 	if err != nil {
 		return failed[None](err)
 	}
-	return issue(s.k, r, func(r *request) (None, error) {
+	return issue(r, func(r *request) (None, error) {
 		r.set(key, append(appendHead(make([]byte, 0, 9+len(payload)), s.k.head(r.shard)), payload...))
 		return None{}, nil
 	})
@@ -85,7 +90,7 @@ func (s *Value[T]) PutAsync(ctx context.Context, sc Scope, v T) *Future[None] {
 
 // Clear removes the value.
 func (s *Value[T]) Clear(ctx context.Context, sc Scope) error {
-	return wait(ctx, s.ClearAsync(ctx, sc))
+	return wait(ctx, s.here.ClearAsync(ctx, sc))
 }
 
 // ClearAsync is Clear with a future.
@@ -93,12 +98,12 @@ func (s *Value[T]) ClearAsync(ctx context.Context, sc Scope) *Future[None] {
 	return clearRecord(ctx, s.k, sc)
 }
 
-func clearRecord(ctx context.Context, k *keyed, sc Scope) *Future[None] {
+func clearRecord(ctx context.Context, k handle, sc Scope) *Future[None] {
 	r, key, err := k.at(ctx, sc)
 	if err != nil {
 		return failed[None](err)
 	}
-	return issue(k, r, func(r *request) (None, error) {
+	return issue(r, func(r *request) (None, error) {
 		r.remove(key)
 		return None{}, nil
 	})
@@ -107,7 +112,7 @@ func clearRecord(ctx context.Context, k *keyed, sc Scope) *Future[None] {
 // Update replaces the value by what f makes of it, as one step: nothing else happens to the key between the read and the write. f gets
 // ok false if there is no value; if it returns keep false, the value is removed.
 func (s *Value[T]) Update(ctx context.Context, sc Scope, f func(old T, ok bool) (v T, keep bool)) error {
-	return wait(ctx, s.UpdateAsync(ctx, sc, f))
+	return wait(ctx, s.here.UpdateAsync(ctx, sc, f))
 }
 
 // UpdateAsync is Update with a future, which gives the new value.
@@ -118,14 +123,14 @@ func (s *Value[T]) UpdateAsync(ctx context.Context, sc Scope, f func(old T, ok b
 	})
 }
 
-func updateRecord[T any](ctx context.Context, k *keyed, c coder[T], sc Scope, f func(old T, ok bool) (T, bool, error)) *Future[Maybe[T]] {
+func updateRecord[T any](ctx context.Context, k handle, c coder[T], sc Scope, f func(old T, ok bool) (T, bool, error)) *Future[Maybe[T]] {
 	r, key, err := k.at(ctx, sc)
 	if err != nil {
 		return failed[Maybe[T]](err)
 	}
 	r.get(key)
-	return issue(k, r, func(r *request) (m Maybe[T], err error) {
-		old, _, ok, err := c.record(k, r.shard, r.vals[0], k.b.now())
+	return issue(r, func(r *request) (m Maybe[T], err error) {
+		old, _, ok, err := c.record(k.keyed, r.shard, r.vals[0], k.b.now())
 		if err != nil {
 			return m, err
 		}
@@ -134,7 +139,7 @@ func updateRecord[T any](ctx context.Context, k *keyed, c coder[T], sc Scope, f 
 		case err != nil:
 			return m, err
 		case keep:
-			raw, err := c.append(k, r.shard, v)
+			raw, err := c.append(k.keyed, r.shard, v, len(r.vals[0]))
 			if err != nil {
 				return m, err
 			}
