@@ -205,6 +205,51 @@ var fsSnapshotCases = []FSCase{
 			e.Errorf("%d data objects of nobody", n)
 		}
 	}},
+	{"snapshot/open-goes-back", func(e *fsEnv) {
+		v := e.mount()
+		e.mkdir(v, "/db")
+		e.put(v, "/db/1.log", bytesOf(700, 1), true)
+		e.put(v, "/db/2.sst", bytesOf(9000, 2), true)
+		e.put(v, "/other", bytesOf(10, 3), true)
+		info := e.snap(v, "s", &forstfs.SnapshotOptions{Dir: "/db"})
+		e.put(v, "/db/1.log", bytesOf(800, 4), true)
+		e.must(v.Remove(e.ctx, "/db/2.sst"))
+		e.must(v.Sync(e.ctx))
+		o := smallOptions()
+		o.Restore = "absent"
+		_, err := forstfs.Open(e.ctx, e.store(), o)
+		e.want("going back to a snapshot that is not there", err, forstfs.ErrNoSnapshot)
+		e.put(v, "/other", bytesOf(11, 3), true) // nobody was fenced
+		o = smallOptions()
+		o.Restore, o.FlushDelay = info.ID, -1
+		back := e.mountOn(e.store(), o)
+		is := func(v *forstfs.FS, log, other []byte, sst bool) {
+			e.Helper()
+			e.same(v, "/db/1.log", log)
+			e.same(v, "/other", other)
+			if sst {
+				e.same(v, "/db/2.sst", bytesOf(9000, 2))
+			} else {
+				e.missing(v, "/db/2.sst")
+			}
+		}
+		is(back, bytesOf(700, 1), bytesOf(11, 3), true)
+		is(e.mount(), bytesOf(800, 4), bytesOf(11, 3), false) // it crashed before anything was durable
+		o = smallOptions()
+		o.Restore, o.FlushDelay = "s", -1
+		back = e.mountOn(e.store(), o)
+		e.put(back, "/db/3.log", bytesOf(5, 5), true) // whatever is durable first makes it durable
+		v = e.mount()
+		is(v, bytesOf(700, 1), bytesOf(11, 3), true)
+		e.same(v, "/db/3.log", bytesOf(5, 5))
+		_, err = forstfs.OpenReadOnly(e.ctx, e.store(), o)
+		if err == nil {
+			e.Errorf("a read-only volume goes back")
+		}
+		e.must(v.RemoveSnapshot(e.ctx, "s"))
+		e.tidy(v)
+		is(e.mount(), bytesOf(700, 1), bytesOf(11, 3), true)
+	}},
 	{"snapshot/bad-input-is-refused", func(e *fsEnv) {
 		v := e.mount()
 		e.put(v, "/f", []byte("x"), true)

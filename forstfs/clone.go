@@ -210,15 +210,9 @@ func (c *cloner) find(ctx context.Context, snapshot string) (err error) {
 		return err
 	}
 	c.source = c.reader.Volume()
-	s, ok := c.view.state.SnapshotNamed(snapshot)
-	if epoch, nonce, num, is := journal.ParseSnapshotKey(journal.SnapshotPrefix + snapshot); is {
-		s, ok = c.view.state.Snapshot(namespace.SnapshotID{Epoch: epoch, Nonce: nonce, Num: num})
-	}
-	switch {
-	case !ok || !s.Committed && !mutant.On(mutSnapPending):
-		return fmt.Errorf("%w: %q", ErrNoSnapshot, snapshot)
-	case s.Doomed && !mutant.On(mutLookName):
-		return fmt.Errorf("%w: %q", ErrSnapshotDoomed, snapshot)
+	s, err := readableIn(c.view.state, snapshot)
+	if err != nil {
+		return err
 	}
 	c.snap = s
 	owners := c.view.state.Owners()

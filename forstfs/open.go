@@ -42,6 +42,9 @@ func open(ctx context.Context, store driver.Store, o *Options, readOnly bool) (*
 	if err == nil && !readOnly && o != nil && o.Snapshot != "" {
 		err = errors.New("Options.Snapshot: a snapshot opens read-only; to go back to it, open the volume and call Restore")
 	}
+	if err == nil && readOnly && o != nil && o.Restore != "" {
+		err = errors.New("Options.Restore changes the volume: open it for writing, or name the snapshot in Options.Snapshot")
+	}
 	if err == nil {
 		if err = v.start(ctx); err == nil {
 			return v, nil
@@ -149,6 +152,16 @@ func (v *FS) start(ctx context.Context) error {
 		FrameConcurrency: openFrames, Nonce: v.o.Nonce, Logger: v.o.Logger, OnEvent: v.journalEvent,
 		Admit: func(id journal.VolumeID, epoch uint64) error { return v.admitLocal(id, epoch) },
 	}
+	back := &goingBack{v: v, name: v.o.Restore}
+	if v.o.Restore != "" && !v.readOnly {
+		defer back.end()
+		jo.Admit = func(id journal.VolumeID, epoch uint64) error {
+			if err := v.admitLocal(id, epoch); err != nil {
+				return err
+			}
+			return back.begin(ctx, id)
+		}
+	}
 	if v.readOnly {
 		r, err := journal.OpenReader(ctx, v.store, v.machine, jo)
 		if err != nil {
@@ -190,6 +203,11 @@ func (v *FS) start(ctx context.Context) error {
 	v.journal = j
 	if err := v.adopt(ctx); err != nil {
 		return errors.Join(err, j.Close(ctx))
+	}
+	if v.o.Restore != "" {
+		if err := back.finish(ctx); err != nil {
+			return errors.Join(fmt.Errorf("restore snapshot %q: %w", v.o.Restore, err), j.Close(ctx))
+		}
 	}
 	v.gc.released(v.machine.acked.TakeReleased())
 	v.wg.Go(v.gc.run)

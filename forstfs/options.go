@@ -117,6 +117,10 @@ type Options struct {
 
 	// Snapshot makes OpenReadOnly show this snapshot, by name or id, in place of the volume as it is now.
 	Snapshot string
+	// Restore makes Open go back to this snapshot, by name or id: FS.Restore without a round trip of its own. Open returns when the names are what the snapshot holds;
+	// the first call that makes anything durable makes this durable, too, and after a crash before it the volume is as it was. A snapshot that is not there is
+	// ErrNoSnapshot, and then nobody is fenced.
+	Restore string
 	// MaxStaleness bounds how old the state of a read-only volume may be when names or bytes are read: if it is older, it is refreshed
 	// first (a GET and a LIST), and if that fails, so does the call. 0: it changes only by Refresh.
 	MaxStaleness time.Duration

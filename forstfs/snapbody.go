@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/forst-go/forst/cache"
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/internal/journal"
 	"github.com/forst-go/forst/internal/mutant"
@@ -76,4 +77,13 @@ func loadBody(ctx context.Context, store driver.Store, volume [16]byte, s *names
 		return nil, nil, fmt.Errorf("snapshot %q (%s): %w", s.Name, key, err)
 	}
 	return b, st, nil
+}
+
+// keepBody puts the inline bytes of a body that was just read into the cache: an engine reads them first.
+func (v *FS) keepBody(s *namespace.Snapshot, b *journal.SnapshotBody) {
+	if len(b.Inline) == 0 {
+		return
+	}
+	head := append(make([]byte, journal.SnapshotInline, b.Head()), b.Inline...)
+	v.cache.Insert(v.cacheID(s.BodyContainer()), int64(len(head)), 0, head, cache.ReasonWrite)
 }

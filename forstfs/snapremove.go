@@ -150,26 +150,33 @@ func (v *FS) restore(ctx context.Context, name string) error {
 		_ = v.RemoveAll(ctx, s.Dir)
 		_ = v.wait(ctx)
 	}
-	op := &namespace.Op{Kind: namespace.Restore, Path: s.Dir, Snap: &namespace.SnapOp{Tree: body.State}}
-	v.mu.Lock()
-	err = v.unlockedBelow(s.Dir)
-	if err == nil {
-		err = v.wholeBelow(s.Dir, "remove them first, as what is restored does not go with them")
-	}
-	if err == nil {
-		op.Inode = v.live.AllocInodes(tree.Stats().Files)
-		ops := []*namespace.Op{op}
-		if s.Dir == "/" {
-			ops = append(ops, v.recordOps()...)
-		}
-		err = v.issue(ops...)
-	}
-	pos := v.journal.Position()
-	v.mu.Unlock()
+	pos, err := v.issueRestore(&s, body, tree)
 	if err != nil {
 		return err
 	}
 	return v.journal.Wait(ctx, pos)
+}
+
+// issueRestore puts a restore into the order; whoever removes snapshots is kept out meanwhile.
+func (v *FS) issueRestore(s *namespace.Snapshot, body *journal.SnapshotBody, tree *namespace.State) (pos uint64, err error) {
+	v.keepBody(s, body)
+	op := &namespace.Op{Kind: namespace.Restore, Path: s.Dir, Snap: &namespace.SnapOp{Tree: body.State}}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	err = v.unlockedBelow(s.Dir)
+	if err == nil {
+		err = v.wholeBelow(s.Dir, "remove them first, as what is restored does not go with them")
+	}
+	if err != nil {
+		return 0, err
+	}
+	op.Inode = v.live.AllocInodes(tree.Stats().Files)
+	ops := []*namespace.Op{op}
+	if s.Dir == "/" {
+		ops = append(ops, v.recordOps()...)
+	}
+	err = v.issue(ops...)
+	return v.journal.Position(), err
 }
 
 // unlockedBelow refuses while this process holds a lock in a directory or below. FS.mu is held.

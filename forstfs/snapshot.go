@@ -332,9 +332,13 @@ func (v *FS) committed() ([]namespace.Snapshot, error) {
 func (v *FS) find(name string) (namespace.Snapshot, error) {
 	v.machine.mu.Lock()
 	defer v.machine.mu.Unlock()
-	s, ok := v.machine.acked.SnapshotNamed(name)
+	return committedIn(v.machine.acked, name)
+}
+
+func committedIn(st *namespace.State, name string) (namespace.Snapshot, error) {
+	s, ok := st.SnapshotNamed(name)
 	if id, is := parseSnapshotID(name); is {
-		s, ok = v.machine.acked.Snapshot(id)
+		s, ok = st.Snapshot(id)
 	}
 	if !ok || !s.Committed && !mutant.On(mutSnapPending) {
 		return s, fmt.Errorf("%w: %q", ErrNoSnapshot, name)
@@ -344,8 +348,14 @@ func (v *FS) find(name string) (namespace.Snapshot, error) {
 
 // findReadable is find for one whose removal has not begun.
 func (v *FS) findReadable(name string) (namespace.Snapshot, error) {
-	s, err := v.find(name)
-	if err == nil && s.Doomed {
+	v.machine.mu.Lock()
+	defer v.machine.mu.Unlock()
+	return readableIn(v.machine.acked, name)
+}
+
+func readableIn(st *namespace.State, name string) (namespace.Snapshot, error) {
+	s, err := committedIn(st, name)
+	if err == nil && s.Doomed && !mutant.On(mutLookName) {
 		err = fmt.Errorf("%w: %q", ErrSnapshotDoomed, name)
 	}
 	return s, err
@@ -441,8 +451,9 @@ func (v *FS) showSnapshot(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		_, st, err := loadBody(ctx, v.store, v.id, &s)
+		body, st, err := loadBody(ctx, v.store, v.id, &s)
 		if err == nil {
+			v.keepBody(&s, body)
 			v.machine.mu.Lock()
 			v.mu.Lock()
 			v.live, v.frozen = st, true

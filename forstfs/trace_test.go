@@ -252,6 +252,15 @@ func TestRequests(t *testing.T) {
 			must(t, s.Close())
 		})
 		tl.do("restore", func() { must(t, v.Restore(ctx, "two")) })
+		before := v
+		fresh("open and go back", 5, func() {
+			o := small()
+			o.RequestInterval, o.Restore = -1, "two"
+			var err error
+			v, err = forstfs.Open(ctx, tl.store(), o)
+			must(t, err)
+		})
+		_ = before.Close() // it was fenced
 		tl.do("remove a snapshot", func() { must(t, v.RemoveSnapshot(ctx, "one")) })
 		tl.do("a request from outside", func() { must(t, forstfs.RequestRemoveSnapshot(ctx, tl.store(), small(), "three")) })
 		tl.do("checkpoint that serves it", func() { must(t, v.Checkpoint(ctx)) })
