@@ -28,6 +28,9 @@ type Shared struct {
 	AheadMemory  int64 // bytes read ahead; 0 means 256 MiB
 	Uploads      int   // data objects on their way at the same time; 0 means 256
 
+	// CacheSystem is the disk below the cache directories; nil means that of the operating system. Tests put a failing one in its place.
+	CacheSystem disk.System
+
 	once    sync.Once
 	pool    *budget
 	ahead   *budget
@@ -89,7 +92,7 @@ func (s *Shared) join(v *FS) error {
 			return fmt.Errorf("cache directory %s: %w", o.CacheDir, err)
 		}
 		key = dir
-		settings.Disk = disk.Options{Dir: dir, Size: o.CacheDiskBytes, Reserve: o.CacheReserve}
+		settings.Disk = disk.Options{Dir: dir, Size: o.CacheDiskBytes, Reserve: o.CacheReserve, System: s.CacheSystem}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,19 +13,23 @@ import (
 // ErrLocked is returned by Open when another process, or another Tier of this one, uses the directory.
 var ErrLocked = errors.New("in use by another process")
 
-// file is what the tier needs of a file; tests put failing ones in its place.
-type file interface {
+// File is what the cache needs of a file on its disk, as in os.File.
+type File interface {
 	ReadAt(p []byte, off int64) (int, error)
 	WriteAt(p []byte, off int64) (int, error)
 	Close() error
 }
 
-// system is the disk below the directory; tests put a failing one in its place.
-type system interface {
-	// open opens an existing file, or with size >= 0 creates it anew with so many bytes allocated, if the disk can.
-	open(path string, size int64) (file, error)
-	free(dir string) (bytes int64, err error) // space that is left
+// System is the disk below a cache directory: its files of slots and its free space. Its methods may be called from many goroutines at once.
+type System interface {
+	// Open opens an existing file for reading and writing, or with size >= 0 creates it anew with so many bytes allocated, if the disk can.
+	Open(path string, size int64) (File, error)
+	// Free is the space in bytes that is left on the disk of a directory.
+	Free(dir string) (int64, error)
 }
+
+// OS is the disk of the operating system.
+func OS() System { return osSystem{} }
 
 // directory is a locked cache directory.
 type directory struct {

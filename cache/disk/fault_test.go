@@ -2,6 +2,7 @@ package disk
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"sync/atomic"
@@ -20,20 +21,20 @@ type faultySystem struct {
 	fail func(op string, n int64, p []byte) (int, error)
 }
 
-func (s *faultySystem) open(path string, size int64) (file, error) {
+func (s *faultySystem) Open(path string, size int64) (File, error) {
 	if size >= 0 && s.fail != nil {
 		if _, err := s.fail("create", 0, nil); err != nil {
 			return nil, err
 		}
 	}
-	f, err := osSystem{}.open(path, size)
+	f, err := osSystem{}.Open(path, size)
 	if err != nil {
 		return nil, err
 	}
 	return &faultyFile{f, s}, nil
 }
 
-func (s *faultySystem) free(string) (int64, error) {
+func (s *faultySystem) Free(string) (int64, error) {
 	if n := s.space.Load(); n != 0 {
 		return n, nil
 	}
@@ -41,7 +42,7 @@ func (s *faultySystem) free(string) (int64, error) {
 }
 
 type faultyFile struct {
-	file
+	File
 	s *faultySystem
 }
 
@@ -50,11 +51,11 @@ func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
 	if f.s.fail != nil {
 		k, err := f.s.fail("write", n, p)
 		if err != nil {
-			f.file.WriteAt(p[:k], off)
+			f.File.WriteAt(p[:k], off)
 			return k, err
 		}
 	}
-	return f.file.WriteAt(p, off)
+	return f.File.WriteAt(p, off)
 }
 
 func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
@@ -64,67 +65,179 @@ func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
 			return k, err
 		}
 	}
-	return f.file.ReadAt(p, off)
+	return f.File.ReadAt(p, off)
 }
 
 // A disk that fails is bypassed after three errors in a row, probed, and taken back.
 func TestBypassAndReturn(t *testing.T) {
 	for _, op := range []string{"read", "write"} {
 		synctest.Test(t, func(t *testing.T) {
+			if err := checkBypass(t.TempDir(), op); err != nil {
+				t.Errorf("%s errors: %v", op, err)
+			}
+		})
+	}
+}
+
+// checkBypass runs in virtual time.
+func checkBypass(dir, op string) (err error) {
+	var broken atomic.Bool
+	sys := &faultySystem{fail: func(o string, _ int64, p []byte) (int, error) {
+		if broken.Load() && (o == op || o == "create") {
+			return 0, syscall.EIO
+		}
+		return len(p), nil
+	}}
+	var states []error
+	o := testOptions(dir, 64)
+	o.System = sys
+	o.OnState = func(err error) { states = append(states, err) }
+	c, err := Open(o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	c.putAll(0, 1, 2, 3, 4, 5, 6)
+	broken.Store(true)
+	if op == "read" {
+		for i := range uint32(maxErrors) {
+			if !c.Has(testID(6), i) || c.Get(testID(6), i, 0, make([]byte, 1)) {
+				return fmt.Errorf("read %d of a broken disk is a hit, or the block was not there", i)
+			}
+		}
+	} else {
+		c.putAll(8, 9, 10)
+	}
+	synctest.Wait()
+	if m := c.Metrics(); !m.Bypassed || m.Bypasses != 1 || len(states) != 1 || !errors.Is(states[0], syscall.EIO) {
+		return fmt.Errorf("the disk is not bypassed, or nobody was told: %v %v", states, m)
+	}
+	reads, writes := sys.reads.Load(), sys.writes.Load()
+	if hits, _, err := c.hits(0, 1, 2); err != nil || hits != 0 || c.Has(testID(0), 0) {
+		return fmt.Errorf("a bypassed disk has hits (%v)", err)
+	}
+	c.putAll(11)
+	if sys.reads.Load() != reads || sys.writes.Load() != writes {
+		return errors.New("a bypassed disk is used")
+	}
+	c.Drop(testID(1))
+	broken.Store(false)
+	for range 100 { // virtual time: as fast as the clock can be turned
+		if !c.Metrics().Bypassed {
+			break
+		}
+		<-time.After(firstProbe)
+	}
+	synctest.Wait()
+	if len(states) != 2 || states[1] != nil {
+		return fmt.Errorf("the disk works again and is not used, or nobody was told: %v", states)
+	}
+	if hits, all, err := c.hits(0, 2, 3); err != nil || hits != all {
+		return fmt.Errorf("%d hits of %d when the disk is back (%v)", hits, all, err)
+	}
+	if hits, _, err := c.hits(1); err != nil || hits != 0 {
+		return fmt.Errorf("what was dropped meanwhile is back (%v)", err)
+	}
+	c.idle()
+	return c.settled()
+}
+
+// A full disk makes the cache smaller, bypasses nothing, and lets it grow again later.
+func TestFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		if err := checkFullDisk(t.TempDir()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// checkFullDisk runs in virtual time.
+func checkFullDisk(dir string) (err error) {
+	var full atomic.Bool
+	o := testOptions(dir, 200)
+	o.System = &faultySystem{fail: func(op string, _ int64, p []byte) (int, error) {
+		if full.Load() && op != "read" {
+			return 0, syscall.ENOSPC
+		}
+		return len(p), nil
+	}}
+	told := int64(0)
+	o.OnShrink = func(given, left int64) { told += given }
+	c, err := Open(o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	for num := range uint64(20) {
+		c.putAll(num)
+	}
+	before := c.Metrics()
+	full.Store(true)
+	c.putAll(100)
+	m := c.Metrics()
+	if m.Capacity >= before.Capacity || m.Shrunk == 0 || m.Bypassed || told != before.Capacity-m.Capacity {
+		return fmt.Errorf("a full disk is not given %d bytes, or nobody was told: %v", told, m)
+	}
+	full.Store(false)
+	<-time.After(growBackoff)
+	for num := range uint64(60) {
+		c.putAll(num)
+	}
+	if m := c.Metrics(); m.Capacity <= before.Capacity {
+		return fmt.Errorf("the cache does not grow again: %v", m)
+	}
+	c.idle()
+	return c.settled()
+}
+
+// A disk that is full, or that fails, while the directory is opened makes the cache small, and no error of it.
+func TestOpenOnAFailingDisk(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EIO} {
+		synctest.Test(t, func(t *testing.T) {
+			o := testOptions(t.TempDir(), 64)
+			c := openTier(t, o)
+			for num := range uint64(20) {
+				c.putAll(num)
+			}
+			if err := c.Close(); err != nil {
+				t.Fatal(err)
+			}
+			// The header of the second segment is damaged: it is to be made anew.
+			f, err := os.OpenFile(c.dir.file(segmentName(1)), os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.WriteAt([]byte{1}, 3); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
 			var broken atomic.Bool
-			sys := &faultySystem{fail: func(o string, _ int64, p []byte) (int, error) {
-				if broken.Load() && (o == op || o == "create") {
-					return 0, syscall.EIO
+			broken.Store(true)
+			o.System = &faultySystem{fail: func(op string, _ int64, p []byte) (int, error) {
+				if broken.Load() && op != "read" {
+					return 0, errno
 				}
 				return len(p), nil
 			}}
-			var states []error
-			o := testOptions(t.TempDir(), 64)
-			o.sys = sys
-			o.OnState = func(err error) { states = append(states, err) }
-			c := openTier(t, o)
-			c.putAll(0, 1, 2, 3, 4, 5, 6)
-			broken.Store(true)
-			if op == "read" {
-				for i := range uint32(maxErrors) {
-					if c.Has(testID(6), i) != true || c.Get(testID(6), i, 0, make([]byte, 1)) {
-						t.Errorf("read %d of a broken disk", i)
-					}
-				}
-			} else {
-				c.putAll(8, 9, 10)
+			c = openTier(t, o)
+			if m := c.Metrics(); m.Blocks == 0 || m.Damaged != 1 || m.GrowErrors != 1 {
+				t.Errorf("%v: %v", errno, m)
 			}
-			synctest.Wait()
-			if m := c.Metrics(); !m.Bypassed || m.Bypasses != 1 || len(states) != 1 || !errors.Is(states[0], syscall.EIO) {
-				t.Fatalf("%s errors do not bypass the disk: %v %v", op, states, m)
+			for num := range uint64(20) {
+				count(t, c, num)
 			}
-			reads, writes := sys.reads.Load(), sys.writes.Load()
-			if hits, _ := count(t, c, 0, 1, 2); hits != 0 || c.Has(testID(0), 0) {
-				t.Error("a bypassed disk has hits")
-			}
-			c.putAll(11)
-			if sys.reads.Load() != reads || sys.writes.Load() != writes {
-				t.Error("a bypassed disk is used")
-			}
-			c.Drop(testID(1))
 			broken.Store(false)
-			for c.Metrics().Bypassed { // virtual time: as fast as the clock can be turned
-				select {
-				case <-t.Context().Done():
-				case <-time.After(firstProbe):
-				}
+			<-time.After(growBackoff)
+			before := c.Metrics().Capacity
+			for num := range uint64(30) {
+				c.putAll(num)
+				count(t, c, num)
 			}
-			synctest.Wait()
-			if len(states) != 2 || states[1] != nil {
-				t.Errorf("states %v", states)
+			if m := c.Metrics(); m.Capacity <= before {
+				t.Errorf("%v: the cache does not grow when the disk is well: %v", errno, m)
 			}
-			if hits, all := count(t, c, 0, 2, 3); hits != all {
-				t.Errorf("%d hits of %d when the disk is back", hits, all)
-			}
-			if hits, _ := count(t, c, 1); hits != 0 {
-				t.Error("what was dropped meanwhile is back")
-			}
-			c.idle()
 			if err := c.settled(); err != nil {
 				t.Error(err)
 			}
@@ -135,52 +248,12 @@ func TestBypassAndReturn(t *testing.T) {
 	}
 }
 
-// A full disk makes the cache smaller, bypasses nothing, and lets it grow again later.
-func TestFullDisk(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var full atomic.Bool
-		o := testOptions(t.TempDir(), 200)
-		o.sys = &faultySystem{fail: func(op string, _ int64, p []byte) (int, error) {
-			if full.Load() && op != "read" {
-				return 0, syscall.ENOSPC
-			}
-			return len(p), nil
-		}}
-		c := openTier(t, o)
-		for num := range uint64(20) {
-			c.putAll(num)
-		}
-		before := c.Metrics()
-		full.Store(true)
-		c.putAll(100)
-		after1 := c.Metrics()
-		if after1.Capacity >= before.Capacity || after1.Shrunk == 0 || after1.Bypassed {
-			t.Errorf("a full disk: %v", after1)
-		}
-		full.Store(false)
-		<-time.After(growBackoff)
-		for num := range uint64(60) {
-			c.putAll(num)
-		}
-		if m := c.Metrics(); m.Capacity <= before.Capacity {
-			t.Errorf("the cache does not grow again: %v", m)
-		}
-		c.idle()
-		if err := c.settled(); err != nil {
-			t.Error(err)
-		}
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 // The cache leaves the reserve free: it does not grow into it, and gives space back when others take it.
 func TestReserve(t *testing.T) {
 	sys := &faultySystem{}
 	o := testOptions(t.TempDir(), 200)
 	o.Reserve = 1 << 30
-	o.sys = sys
+	o.System = sys
 	sys.space.Store(1<<30 + 1)
 	c := openTier(t, o)
 	c.putAll(1, 2)
@@ -246,7 +319,7 @@ func checkDropDuringWrite(dir string) error {
 	started, goOn := make(chan struct{}), make(chan struct{})
 	var once atomic.Bool
 	o := testOptions(dir, 64)
-	o.sys = &faultySystem{fail: func(op string, _ int64, p []byte) (int, error) {
+	o.System = &faultySystem{fail: func(op string, _ int64, p []byte) (int, error) {
 		if op == "write" && len(p) == block && once.CompareAndSwap(false, true) {
 			close(started)
 			<-goOn

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // health bypasses a disk that fails: after maxErrors errors of reads or of writes in a row nothing is read or written any more, and a probe is
@@ -34,7 +36,7 @@ func (h *health) worked(what int) {
 }
 
 func (h *health) failed(what int, err error) {
-	if h.row[what].Add(1) < maxErrors {
+	if h.row[what].Add(1) < maxErrors || mutant.On("cache/disk-never-bypassed") {
 		return
 	}
 	h.mu.Lock()
@@ -46,13 +48,17 @@ func (h *health) failed(what int, err error) {
 	h.t.m.bypasses.Add(1)
 	h.probes.Add(1) // before Close may wait; the probe begins when the owner has been told
 	h.mu.Unlock()
-	if h.t.o.OnState != nil {
-		h.t.o.OnState(err)
-	}
+	h.tell(err)
 	go func() {
 		defer h.probes.Done()
 		h.probe()
 	}()
+}
+
+func (h *health) tell(err error) {
+	if h.t.o.OnState != nil && !mutant.On("cache/disk-silent") {
+		h.t.o.OnState(err)
+	}
 }
 
 func (h *health) probe() {
@@ -64,13 +70,11 @@ func (h *health) probe() {
 			return
 		case <-timer.C:
 		}
-		if h.t.probe() == nil {
+		if h.t.probe() == nil && !mutant.On("cache/disk-never-back") {
 			h.row[reading].Store(0)
 			h.row[writing].Store(0)
 			h.down.Store(false)
-			if h.t.o.OnState != nil {
-				h.t.o.OnState(nil)
-			}
+			h.tell(nil)
 			return
 		}
 		timer.Reset(min(2*wait, lastProbe))
@@ -88,7 +92,7 @@ func (h *health) close() {
 // probe writes a small file and reads it back.
 func (t *Tier) probe() (err error) {
 	path := t.dir.file(probeName)
-	f, err := t.o.sys.open(path, pageSize)
+	f, err := t.o.System.Open(path, pageSize)
 	if err != nil {
 		return err
 	}

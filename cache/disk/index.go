@@ -26,7 +26,7 @@ const (
 type segment struct {
 	layout
 	n    int
-	f    file
+	f    File
 	info []slotInfo
 	sums []uint32 // checksums of the pages, layout.pages of each slot
 	gone bool     // removed from the cache; guarded by Tier.mu

@@ -2,45 +2,44 @@ package disk
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // load reads the segments of the directory. Those that are damaged begin anew; those beyond the limit, or behind a
-// missing one, are removed.
-func (t *Tier) load() error {
-	for n := 0; ; n++ {
-		f, err := t.o.sys.open(t.dir.file(segmentName(n)), -1)
-		if err != nil {
-			if errors.Is(err, fs.ErrNotExist) {
-				break
-			}
-			return fmt.Errorf("cache directory: %w", err)
-		}
-		if n >= t.limit {
-			f.Close()
+// missing one, are removed. A disk on which that fails makes a small cache, not an error: it grows when the disk lets it.
+func (t *Tier) load() {
+	for n := 0; n < t.limit; n++ {
+		f, err := t.o.System.Open(t.dir.file(segmentName(n)), -1)
+		if errors.Is(err, fs.ErrNotExist) {
 			break
 		}
-		s := t.newSegment(n, f)
-		if !t.checkHeader(s) {
-			f.Close()
-			if s, err = t.create(n); err != nil {
-				return fmt.Errorf("cache directory: a damaged segment cannot be made anew: %w", err)
+		var s *segment
+		if err == nil {
+			if s = t.newSegment(n, f); t.checkHeader(s) {
+				t.add(s)
+				t.loadRecords(s)
+				continue
 			}
-			t.m.damaged.Add(1)
-			t.add(s)
-			t.freeAll(s)
-			continue
+			f.Close() // nothing was written to it
+		}
+		t.m.damaged.Add(1)
+		if s, err = t.create(n); err != nil {
+			t.m.growErrors.Add(1)
+			t.growAfter = time.Now().Add(growBackoff)
+			break
 		}
 		t.add(s)
-		t.loadRecords(s)
+		t.freeAll(s)
 	}
 	t.loadHeat()
-	return t.removeFrom(len(t.segments))
+	t.removeFrom(len(t.segments))
 }
 
 func (t *Tier) freeAll(s *segment) {
@@ -88,6 +87,9 @@ func (t *Tier) loadRecords(s *segment) {
 		}
 		t.seq.Store(max(t.seq.Load(), r.seq))
 		o := t.obtain(&r.id, r.objectSize)
+		if other := r.block ^ 1; o != nil && mutant.On("cache/disk-load-misplaced") && blockBytes(o.size, s.blockSize, other) == int64(r.size) {
+			r.block = other
+		}
 		if o == nil || o.slots[r.block] != 0 {
 			// Any one of equals will do: an object's bytes never change.
 			s.info[i].stale = true
@@ -131,21 +133,18 @@ func (t *Tier) loadHeat() {
 	}
 }
 
-// removeFrom deletes the files of the segments from number n on.
-func (t *Tier) removeFrom(n int) error {
+// removeFrom deletes the files of the segments from number n on. One that stays is found again later, or made anew: it takes space, and is never wrong.
+func (t *Tier) removeFrom(n int) {
 	entries, err := os.ReadDir(t.dir.path)
 	if err != nil {
-		return fmt.Errorf("cache directory: %w", err)
+		return
 	}
 	for _, e := range entries {
 		number, found := strings.CutPrefix(e.Name(), slotsPrefix)
 		if k, err := strconv.Atoi(number); found && (err != nil || k >= n || segmentName(k) != e.Name()) {
-			if err := os.Remove(t.dir.file(e.Name())); err != nil {
-				return fmt.Errorf("cache directory: %w", err)
-			}
+			os.Remove(t.dir.file(e.Name()))
 		}
 	}
-	return nil
 }
 
 func (t *Tier) remove(n int) {

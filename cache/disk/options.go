@@ -34,7 +34,8 @@ type Options struct {
 	// still takes. It must not call the Tier.
 	OnShrink func(given, left int64)
 
-	sys system
+	// System is the disk; nil means that of the operating system. Tests put a failing one in its place.
+	System System
 }
 
 const (
@@ -77,8 +78,8 @@ func (o *Options) complete() (Options, error) {
 		c.Buffer = defaultBuffer
 	}
 	c.Buffer = max(c.Buffer, int64(c.BlockSize))
-	if c.sys == nil {
-		c.sys = osSystem{}
+	if c.System == nil {
+		c.System = osSystem{}
 	}
 	return c, nil
 }

@@ -20,7 +20,7 @@ func allocate(f *os.File, size int64) error {
 	}
 }
 
-func (osSystem) free(dir string) (int64, error) {
+func (osSystem) Free(dir string) (int64, error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {
 		return 0, err

@@ -12,6 +12,6 @@ func noSpace(error) bool { return false }
 
 type osSystem struct{}
 
-func (osSystem) open(string, int64) (file, error) { return nil, errSystem }
+func (osSystem) Open(string, int64) (File, error) { return nil, errSystem }
 
-func (osSystem) free(string) (int64, error) { return 0, errSystem }
+func (osSystem) Free(string) (int64, error) { return 0, errSystem }

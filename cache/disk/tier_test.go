@@ -94,19 +94,27 @@ func (t *Tier) check(num uint64, b uint32) (bool, error) {
 // count gives the number of blocks of the objects that are hits.
 func count(t *testing.T, c *Tier, nums ...uint64) (hits, all int) {
 	t.Helper()
+	hits, all, err := c.hits(nums...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hits, all
+}
+
+func (t *Tier) hits(nums ...uint64) (hits, all int, err error) {
 	for _, num := range nums {
 		for b := uint32(0); blockOf(num, b) != nil; b++ {
 			all++
-			hit, err := c.check(num, b)
+			hit, err := t.check(num, b)
 			if err != nil {
-				t.Fatal(err)
+				return hits, all, err
 			}
 			if hit {
 				hits++
 			}
 		}
 	}
-	return hits, all
+	return hits, all, nil
 }
 
 // settled checks the inside of an idle tier.
@@ -287,7 +295,7 @@ func TestCrashAtEveryWrite(t *testing.T) {
 			}
 			return 0, errCrashed
 		}
-		o.sys = sys
+		o.System = sys
 		c, err := Open(o)
 		if err != nil {
 			t.Fatal(err)

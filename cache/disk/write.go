@@ -50,7 +50,7 @@ func (t *Tier) store(j job, rec []byte) {
 		b = b[n:]
 	}
 	err := t.writeSlot(s, i, j, sums, rec)
-	full := err != nil && noSpace(err)
+	full := err != nil && noSpace(err) && !mutant.On("cache/disk-full-is-failure")
 	switch {
 	case err == nil:
 		t.health.worked(writing)
@@ -84,11 +84,18 @@ func (t *Tier) writeSlot(s *segment, i int, j job, sums []uint32, rec []byte) er
 	if _, err := s.f.WriteAt(rec, s.recordAt(i)); err != nil {
 		return err
 	}
+	r := record{id: j.o.id, objectSize: j.o.size, block: j.block, size: uint32(len(j.data)), seq: t.seq.Add(1)}
+	s.encode(rec, &r, sums)
+	if mutant.On("cache/disk-record-first") {
+		_, err := s.f.WriteAt(rec, s.recordAt(i))
+		if err == nil {
+			_, err = s.f.WriteAt(j.data, s.blockAt(i))
+		}
+		return err
+	}
 	if _, err := s.f.WriteAt(j.data, s.blockAt(i)); err != nil {
 		return err
 	}
-	r := record{id: j.o.id, objectSize: j.o.size, block: j.block, size: uint32(len(j.data)), seq: t.seq.Add(1)}
-	s.encode(rec, &r, sums)
 	_, err := s.f.WriteAt(rec, s.recordAt(i))
 	return err
 }
@@ -131,7 +138,7 @@ func (t *Tier) grow() {
 	if !want {
 		return
 	}
-	free, err := t.o.sys.free(t.dir.path)
+	free, err := t.o.System.Free(t.dir.path)
 	var s *segment
 	if err == nil && free-t.layout.size() >= t.o.Reserve {
 		s, err = t.create(n)
@@ -153,7 +160,7 @@ func (t *Tier) grow() {
 
 // create makes the file of a segment.
 func (t *Tier) create(n int) (*segment, error) {
-	f, err := t.o.sys.open(t.dir.file(segmentName(n)), t.layout.size())
+	f, err := t.o.System.Open(t.dir.file(segmentName(n)), t.layout.size())
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +172,7 @@ func (t *Tier) create(n int) (*segment, error) {
 	return t.newSegment(n, f), nil
 }
 
-func (t *Tier) newSegment(n int, f file) *segment {
+func (t *Tier) newSegment(n int, f File) *segment {
 	return &segment{layout: t.layout, n: n, f: f, info: make([]slotInfo, t.perSegment), sums: make([]uint32, t.perSegment*t.layout.pages)}
 }
 
@@ -174,7 +181,7 @@ func (t *Tier) add(s *segment) { t.segments = append(t.segments, s) }
 
 // keepReserve shrinks the cache when others have taken the disk's free space.
 func (t *Tier) keepReserve() {
-	free, err := t.o.sys.free(t.dir.path)
+	free, err := t.o.System.Free(t.dir.path)
 	if err == nil && free < t.o.Reserve {
 		t.shrink(1 + int((t.o.Reserve-free)/t.layout.size()))
 	}

@@ -92,6 +92,10 @@ func (p *pebbleDB) Compact() error {
 }
 func (p *pebbleDB) Close() error { return p.db.Close() }
 
-func TestMain(m *testing.M) { enginetest.Main(m, pebbleEngine) }
+func TestMain(m *testing.M) {
+	if !runCacheChild() {
+		enginetest.Main(m, pebbleEngine)
+	}
+}
 
 func TestDurability(t *testing.T) { enginetest.Durability(t, pebbleEngine) }
