@@ -319,12 +319,7 @@ func (e *fsEnv) everyCloneCrash() {
 		if m.end == never {
 			break
 		}
-		var under []*mutation
-		for _, x := range muts[i:] {
-			if x.start < m.end {
-				under = append(under, x)
-			}
-		}
+		at := pointAt(muts, i)
 		for variant := range 2 {
 			if i < 8 {
 				continue // the lender is being made
@@ -332,9 +327,7 @@ func (e *fsEnv) everyCloneCrash() {
 			b := landed.Snapshot()
 			st, err := b.Open("")
 			e.must(err)
-			for _, x := range e.choose(under, variant, uint64(i)) {
-				e.must(x.land(st))
-			}
+			e.must(at.land(st, e.choose(at.under, variant, uint64(i))))
 			points++
 			t := *s
 			t.open = func(ctxType) (driver.Store, error) { return b.Open("") }

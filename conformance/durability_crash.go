@@ -13,7 +13,7 @@ import (
 )
 
 // What the workload did is read back from the store that it ran on, after each owner; see readBack. A crash point is a moment just before a change of the store returns: all changes that returned before have landed, of those under way any
-// may have. The state of the store at that moment is built anew in memory, opened, and held against the oracle.
+// may have, but for those that somebody has seen, which have. The state of the store at that moment is built anew in memory, opened, and held against the oracle.
 
 var crashCases = []DurabilityCase{
 	{"crash/every-point-of-one-writer", false, func(e *fsEnv) { e.everyCrashPoint(scenario{seed: 1, workers: 1, steps: 400, owners: 1}) }},
@@ -163,12 +163,8 @@ func (e *fsEnv) everyCrashPoint(s scenario) {
 		if m.end == never {
 			break
 		}
-		var under []*mutation // under way at the moment just before m returned
-		for _, x := range muts[i:] {
-			if x.start < m.end {
-				under = append(under, x)
-			}
-		}
+		at := pointAt(muts, i)
+		under := at.under
 		for variant := range 4 {
 			b := landed.Snapshot()
 			part := e.choose(under, variant, uint64(i))
@@ -177,9 +173,7 @@ func (e *fsEnv) everyCrashPoint(s scenario) {
 			}
 			st, err := b.Open("")
 			e.must(err)
-			for _, x := range part {
-				e.must(x.land(st))
-			}
+			e.must(at.land(st, part))
 			points++
 			if err := e.recoverFrom(b, &c, m.end, points); err != nil {
 				e.Fatalf("crash point %d of %d (moment %d, variant %d, %d of %d requests under way have landed): %v", i, len(muts), m.end, variant, len(part), len(under), err)

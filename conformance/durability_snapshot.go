@@ -49,12 +49,7 @@ func (e *fsEnv) everySnapshotCrash(seed uint64, steps int, slow time.Duration) {
 		if m.end == never {
 			break
 		}
-		var under []*mutation
-		for _, x := range muts[i:] {
-			if x.start < m.end {
-				under = append(under, x)
-			}
-		}
+		at := pointAt(muts, i)
 		for variant := range 2 {
 			if i < 8 && variant == 0 {
 				continue // the volume is being made
@@ -62,9 +57,7 @@ func (e *fsEnv) everySnapshotCrash(seed uint64, steps int, slow time.Duration) {
 			b := landed.Snapshot()
 			st, err := b.Open("")
 			e.must(err)
-			for _, x := range e.choose(under, variant, uint64(i)) {
-				e.must(x.land(st))
-			}
+			e.must(at.land(st, e.choose(at.under, variant, uint64(i))))
 			points++
 			open := func(context.Context) (driver.Store, error) { return b.Open("") }
 			if points%3 == 0 { // who only reads sees the same, before a new owner's fence

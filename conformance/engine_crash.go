@@ -99,12 +99,8 @@ func (e *fsEnv) engineCrashPoints(eng Engine, seed uint64, workers, steps int) {
 	checked := 0
 	for i, m := range muts[:n] {
 		if chosen[i] {
-			var under []*mutation
-			for _, x := range muts[i:] {
-				if x.start < m.end {
-					under = append(under, x)
-				}
-			}
+			at := pointAt(muts, i)
+			under := at.under
 			for variant := range 3 {
 				part := e.choose(under, variant, uint64(i))
 				if variant == 2 && len(under) < 2 || variant > 0 && part == nil {
@@ -113,9 +109,7 @@ func (e *fsEnv) engineCrashPoints(eng Engine, seed uint64, workers, steps int) {
 				b := landed.Snapshot()
 				st, err := b.Open("")
 				e.must(err)
-				for _, x := range part {
-					e.must(x.land(st))
-				}
+				e.must(at.land(st, part))
 				checked++
 				if err := e.engineRecover(eng, b, owners, m.end); err != nil {
 					e.Fatalf("seed %d, crash point %d of %d (moment %d, %d of %d requests under way have landed): %v", seed, i, n, m.end, len(part), len(under), err)

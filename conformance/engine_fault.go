@@ -125,8 +125,8 @@ type engineFaulty struct {
 	last  *engineHistory
 	base  []int
 
-	silent *stall     // instead of a fault: from a request on there are no answers
-	gate   *gateStore // of the last one who opened the store then
+	silent *stall                    // instead of a fault: from a request on there are no answers
+	gate   atomic.Pointer[gateStore] // of the last one who opened the store then
 }
 
 // options let a dead store be given up soon, and a sick one never: how long a retry takes is up to the machine. Nor is a store given up that only stays silent: its
@@ -141,7 +141,7 @@ func (f *engineFaulty) options() *forstfs.Options {
 }
 
 // enter opens the database, which the fault may make fail, but not as if there were no database.
-func (f *engineFaulty) enter() (*life, map[string]string, error) {
+func (f *engineFaulty) enter(mustExist bool) (*life, map[string]string, error) {
 	var errs []error
 	for attempt := range 5 {
 		if attempt == 4 {
@@ -151,7 +151,7 @@ func (f *engineFaulty) enter() (*life, map[string]string, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		l, err := live(f.ctx, f.spared(), s, f.options(), f.last != nil && f.last.acked()+f.base[0] > 0)
+		l, err := live(f.ctx, f.spared(), s, f.options(), mustExist)
 		if err == nil {
 			var got map[string]string
 			if got, err = l.scan(); err == nil {
@@ -189,16 +189,18 @@ func (f *engineFaulty) Open() (driver.Store, error) {
 		return nil, err
 	}
 	if f.silent != nil {
-		f.gate = &gateStore{Store: &stallStore{s, f.silent}}
-		return f.gate, nil
+		g := &gateStore{Store: &stallStore{s, f.silent}}
+		f.gate.Store(g)
+		return g, nil
 	}
 	return f.ill.wrap(s), nil
 }
 
 // enterUnlessSilent is enter; the answers may stop under it, and then there is no life.
 func (f *engineFaulty) enterUnlessSilent() (*life, map[string]string, error) {
+	mustExist := f.last != nil && f.last.acked()+f.base[0] > 0 // here: who stands still in there for ever reads nothing that changes
 	if f.silent == nil {
-		return f.enter()
+		return f.enter(mustExist)
 	}
 	type entered struct {
 		l   *life
@@ -207,7 +209,7 @@ func (f *engineFaulty) enterUnlessSilent() (*life, map[string]string, error) {
 	}
 	done := make(chan entered, 1)
 	go func() {
-		l, got, err := f.enter()
+		l, got, err := f.enter(mustExist)
 		done <- entered{l, got, err}
 	}()
 	var hit chan struct{}
@@ -218,7 +220,7 @@ func (f *engineFaulty) enterUnlessSilent() (*life, map[string]string, error) {
 	case x := <-done:
 		return x.l, x.got, x.err
 	case <-hit:
-		f.gate.shut()
+		f.gate.Load().shut()
 		return nil, nil, nil
 	}
 }

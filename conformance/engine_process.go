@@ -300,6 +300,7 @@ func (c *engineChild) await(k *engineKiller, n int) {
 	for c.h.acked() < n {
 		select {
 		case <-c.done:
+			c.end() // and all of stderr is there
 			k.Fatalf("a child ended by itself, %+v: %s", c.last, c.stderr.String())
 		case <-time.After(time.Millisecond):
 		}
