@@ -63,7 +63,7 @@ func HDFS(t testing.TB) *HDFSCluster {
 			hdfsShared = &HDFSCluster{base: u, web: os.Getenv(EnvHDFSWeb)}
 			return
 		}
-		c, err := startHDFS(context.Background(), nil)
+		c, err := startHDFS(context.Background(), hdfsPlan{})
 		if err != nil {
 			hdfsErr = err
 			return
@@ -77,22 +77,32 @@ func HDFS(t testing.TB) *HDFSCluster {
 }
 
 func (c *hdfsCluster) handle(own bool) *HDFSCluster {
-	return &HDFSCluster{base: &url.URL{Scheme: "hdfs", Host: c.rpc, Path: "/forst"}, web: c.http, c: c, own: own}
+	return &HDFSCluster{base: &url.URL{Scheme: "hdfs", Host: c.host, Path: "/forst"}, web: c.http, c: c, own: own}
 }
 
 // StartHDFS starts a cluster for this test alone, whose nodes may be killed, stopped and started again; it goes with the test. settings are
 // for hdfs-site.xml, in pairs.
 func StartHDFS(t testing.TB, settings ...string) *HDFSCluster {
 	t.Helper()
+	return startOwn(t, hdfsPlan{settings: pairs(settings)})
+}
+
+func pairs(settings []string) map[string]string {
+	m := map[string]string{}
+	for i := 0; i+1 < len(settings); i += 2 {
+		m[settings[i]] = settings[i+1]
+	}
+	return m
+}
+
+// startOwn starts a cluster that goes with the test.
+func startOwn(t testing.TB, plan hdfsPlan) *HDFSCluster {
+	t.Helper()
 	Need(t, "hdfs")
 	if _, err := os.Stat(HadoopPath()); err != nil {
 		t.Fatalf("a private cluster needs Hadoop here even where %s names a shared one: %v", EnvHDFS, err)
 	}
-	extra := map[string]string{}
-	for i := 0; i+1 < len(settings); i += 2 {
-		extra[settings[i]] = settings[i+1]
-	}
-	c, err := startHDFS(t.Context(), extra)
+	c, err := startHDFS(t.Context(), plan)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,17 +183,26 @@ func (h *HDFSCluster) ResumeDataNode(t testing.TB, i int) { h.tell(t, h.node(t, 
 // StartDataNode starts a killed DataNode again, on the same port and data. It does not wait: see WaitDataNode.
 func (h *HDFSCluster) StartDataNode(t testing.TB, i int) { h.tell(t, h.node(t, i), "run") }
 
-// KillNameNode ends the NameNode with SIGKILL. Its log stays.
-func (h *HDFSCluster) KillNameNode(t testing.TB) { h.tell(t, h.c.name, "kill") }
+// KillNameNode ends the NameNode, of a pair the active one, with SIGKILL. Its log stays.
+func (h *HDFSCluster) KillNameNode(t testing.TB) { h.tell(t, h.nameNode(t), "kill") }
 
 // PauseNameNode stops the NameNode with SIGSTOP.
-func (h *HDFSCluster) PauseNameNode(t testing.TB) { h.tell(t, h.c.name, "stop") }
+func (h *HDFSCluster) PauseNameNode(t testing.TB) { h.tell(t, h.nameNode(t), "stop") }
 
 // ResumeNameNode lets a stopped NameNode go on.
-func (h *HDFSCluster) ResumeNameNode(t testing.TB) { h.tell(t, h.c.name, "cont") }
+func (h *HDFSCluster) ResumeNameNode(t testing.TB) { h.tell(t, h.nameNode(t), "cont") }
 
 // StartNameNode starts a killed NameNode again, on the same ports and log. It does not wait: see WaitLive.
-func (h *HDFSCluster) StartNameNode(t testing.TB) { h.tell(t, h.c.name, "run") }
+func (h *HDFSCluster) StartNameNode(t testing.TB) { h.tell(t, h.nameNode(t), "run") }
+
+func (h *HDFSCluster) nameNode(t testing.TB) *jvm {
+	t.Helper()
+	h.mustOwn(t)
+	return h.c.names[h.c.active]
+}
+
+// ConfDir is a folder for HADOOP_CONF_DIR: the cluster's own configuration.
+func (h *HDFSCluster) ConfDir(t testing.TB) string { return h.nameNode(t).dir }
 
 // WaitLive waits until the NameNode works and counts n live DataNodes.
 func (h *HDFSCluster) WaitLive(t testing.TB, n int) {

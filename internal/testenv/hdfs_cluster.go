@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,11 +20,22 @@ import (
 // hdfsNodes is the number of DataNodes of a cluster.
 const hdfsNodes = 3
 
-// hdfsCluster is a NameNode and DataNodes, each in a process of its own with a guard.
+// hdfsCluster is a NameNode, or a pair of them, and DataNodes, each in a process of its own with a guard.
 type hdfsCluster struct {
-	rpc, http string // addresses of the NameNode
-	name      *jvm
+	plan      hdfsPlan
+	rpc, http string // addresses of the NameNode; of a pair, of the active one
+	host      string // of URLs: that address, or the name of the pair
+	active    int    // of a pair
+	addrs     [][2]string
+	names     []*jvm
 	data      []*jvm
+}
+
+// hdfsPlan says how a cluster differs from the usual one.
+type hdfsPlan struct {
+	core, settings map[string]string // for core-site.xml and hdfs-site.xml
+	pair           bool              // two NameNodes; see hdfs_pair.go
+	kdc            *kdc              // Kerberos; see kerberos.go
 }
 
 // jvm is one server of the cluster.
@@ -40,12 +52,11 @@ type server interface {
 	end() error
 }
 
-// startHDFS starts a cluster on free loopback ports and waits until it takes blocks on all DataNodes. extra are settings for
-// hdfs-site.xml.
-func startHDFS(ctx context.Context, extra map[string]string) (*hdfsCluster, error) {
+// startHDFS starts a cluster on free loopback ports and waits until it takes blocks on all DataNodes.
+func startHDFS(ctx context.Context, plan hdfsPlan) (*hdfsCluster, error) {
 	var last error
 	for range 5 { // another process may take a free port before the server does
-		c, err := tryHDFS(ctx, extra)
+		c, err := tryHDFS(ctx, plan)
 		if err == nil {
 			return c, nil
 		}
@@ -56,8 +67,8 @@ func startHDFS(ctx context.Context, extra map[string]string) (*hdfsCluster, erro
 	return nil, last
 }
 
-func tryHDFS(ctx context.Context, extra map[string]string) (_ *hdfsCluster, err error) {
-	c := &hdfsCluster{}
+func tryHDFS(ctx context.Context, plan hdfsPlan) (_ *hdfsCluster, err error) {
+	c := &hdfsCluster{plan: plan}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.end())
@@ -69,16 +80,22 @@ func tryHDFS(ctx context.Context, extra map[string]string) (_ *hdfsCluster, err 
 		disk = os.Getenv(envHDFSRuns)
 		shm = disk
 	}
-	ports := make([]string, 2+hdfsNodes)
+	nameNodes := 1
+	if plan.pair {
+		nameNodes = 2
+	}
+	ports := make([]string, 2*nameNodes+hdfsNodes)
 	for i := range ports {
 		if ports[i], err = freePort(); err != nil {
 			return nil, err
 		}
 	}
-	c.rpc, c.http = ports[0], ports[1]
-	core := map[string]string{"fs.defaultFS": "hdfs://" + c.rpc, "hadoop.security.authentication": "simple"}
+	for i := range nameNodes {
+		c.addrs = append(c.addrs, [2]string{ports[2*i], ports[2*i+1]})
+	}
+	ports = ports[2*nameNodes:]
+	c.rpc, c.http, c.host = c.addrs[0][0], c.addrs[0][1], c.addrs[0][0]
 	settings := map[string]string{
-		"dfs.namenode.rpc-address": c.rpc, "dfs.namenode.http-address": c.http,
 		"dfs.replication": "3", "dfs.permissions.enabled": "false",
 		"dfs.namenode.safemode.extension": "0", "dfs.namenode.safemode.min.datanodes": "1",
 		"dfs.namenode.datanode.registration.ip-hostname-check": "false", "dfs.datanode.hostname": "127.0.0.1",
@@ -94,37 +111,67 @@ func tryHDFS(ctx context.Context, extra map[string]string) (_ *hdfsCluster, err 
 		"dfs.datanode.du.reserved": "0", "dfs.namenode.resource.du.reserved": "1048576",
 		"dfs.namenode.handler.count": "20", "dfs.datanode.directoryscan.interval": "-1", "dfs.block.scanner.volume.bytes.per.second": "0",
 	}
-	maps.Copy(settings, extra)
-	if c.name, err = newJVM("namenode", shm, func(dir string) ([]string, error) {
-		settings["dfs.namenode.name.dir"] = "file://" + filepath.Join(dir, "name")
-		if err := os.CopyFS(filepath.Join(dir, "name"), os.DirFS(filepath.Join(HadoopPath(), "name"))); err != nil {
+	if plan.pair {
+		c.host = pairName
+		maps.Copy(settings, c.pairSettings())
+	} else {
+		settings["dfs.namenode.rpc-address"], settings["dfs.namenode.http-address"] = c.rpc, c.http
+	}
+	core := map[string]string{"fs.defaultFS": "hdfs://" + c.host, "hadoop.security.authentication": "simple"}
+	var flags []string
+	if plan.kdc != nil {
+		flags = plan.kdc.configure(core, settings)
+	}
+	maps.Copy(core, plan.core)
+	maps.Copy(settings, plan.settings)
+	for i := range nameNodes {
+		node, err := newJVM("namenode", shm, func(dir string) ([]string, error) {
+			own := maps.Clone(settings)
+			own["dfs.namenode.name.dir"] = "file://" + filepath.Join(dir, "name")
+			if err := os.CopyFS(filepath.Join(dir, "name"), os.DirFS(filepath.Join(HadoopPath(), "name"))); err != nil {
+				return nil, err
+			}
+			if plan.pair {
+				if err := c.pairUp(i, dir, settings, own); err != nil {
+					return nil, err
+				}
+			}
+			return append(slices.Clone(flags), hadoopJVM(lib, dir, "org.apache.hadoop.hdfs.server.namenode.NameNode")...), writeHadoopConf(dir, core, own)
+		})
+		if err != nil {
 			return nil, err
 		}
-		return hadoopJVM(lib, dir, "org.apache.hadoop.hdfs.server.namenode.NameNode"), writeHadoopConf(dir, core, settings)
-	}); err != nil {
-		return nil, err
+		c.names = append(c.names, node)
 	}
 	for i := range hdfsNodes {
 		node, err := newJVM("datanode", disk, func(dir string) ([]string, error) {
 			own := maps.Clone(settings)
 			own["dfs.datanode.data.dir"] = "file://" + filepath.Join(dir, "data")
-			own["dfs.datanode.address"] = ports[2+i] // its own port again after a restart
+			own["dfs.datanode.address"] = ports[i] // its own port again after a restart
 			own["dfs.datanode.ipc.address"], own["dfs.datanode.http.address"] = "127.0.0.1:0", "127.0.0.1:0"
-			return hadoopJVM(lib, dir, "org.apache.hadoop.hdfs.server.datanode.DataNode"), writeHadoopConf(dir, core, own)
+			return append(slices.Clone(flags), hadoopJVM(lib, dir, "org.apache.hadoop.hdfs.server.datanode.DataNode")...), writeHadoopConf(dir, core, own)
 		})
 		if err != nil {
 			return nil, err
 		}
-		node.xfer = ports[2+i]
+		node.xfer = ports[i]
 		c.data = append(c.data, node)
 	}
-	for _, j := range append([]*jvm{c.name}, c.data...) {
+	for _, j := range c.all() {
 		if _, err := j.tell("run"); err != nil {
+			return nil, err
+		}
+	}
+	if plan.pair {
+		if err := c.activate(ctx, 0); err != nil {
 			return nil, err
 		}
 	}
 	return c, c.ready(ctx, hdfsNodes)
 }
+
+// all are the servers.
+func (c *hdfsCluster) all() []*jvm { return slices.Concat(c.names, c.data) }
 
 // shmBase is where a NameNode keeps its log: each of its answers waits for a sync, and on a small machine's disk that is all one would
 // measure. What is there survives the process.
@@ -172,7 +219,7 @@ func (c *hdfsCluster) ready(ctx context.Context, live int) error {
 		if err == nil && state.NumLiveDataNodes == live && state.FSState == "Operational" {
 			return nil
 		}
-		for _, j := range append([]*jvm{c.name}, c.data...) {
+		for _, j := range c.all() {
 			log := j.log()
 			switch {
 			case strings.Contains(log, "Address already in use") || strings.Contains(log, "Port in use"):
@@ -184,7 +231,7 @@ func (c *hdfsCluster) ready(ctx context.Context, live int) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("HDFS does not become ready: %+v, %w\n%s", state, errors.Join(err, ctx.Err()), c.name.log())
+			return fmt.Errorf("HDFS does not become ready: %+v, %w\n%s", state, errors.Join(err, ctx.Err()), c.names[c.active].log())
 		}
 	}
 }
@@ -234,7 +281,7 @@ func jmx(ctx context.Context, addr, query string, into any) error {
 // end kills all servers, removes their folders and waits for both.
 func (c *hdfsCluster) end() error {
 	var errs []error
-	for _, j := range append([]*jvm{c.name}, c.data...) {
+	for _, j := range c.all() {
 		if j != nil {
 			errs = append(errs, j.end())
 		}

@@ -96,6 +96,9 @@ func run(ctx context.Context, names, command []string, signals <-chan os.Signal)
 	}
 	env := os.Environ()
 	var required []string
+	if more := os.Getenv(EnvRequire); more != "" { // what the caller requires beside
+		required = strings.Split(more, ",")
+	}
 	for _, name := range names {
 		if name == "hdfs-container" {
 			image, vars, err := hadoopImage(ctx)
@@ -176,7 +179,7 @@ func runHDFS(ctx context.Context) (*hdfsCluster, []string, error) {
 		return nil, []string{EnvHDFSURL + "=" + u.JoinPath("run-"+randomText(4)).String()}, nil
 	}
 	began := time.Now()
-	c, err := startHDFS(ctx, nil)
+	c, err := startHDFS(ctx, hdfsPlan{})
 	if err != nil {
 		return nil, nil, err
 	}

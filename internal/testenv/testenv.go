@@ -32,7 +32,15 @@ var known = map[string]func() (why string, ok bool){
 		}
 		return "", true
 	},
-	"hdfs": hdfsAvailable,
+	"hdfs":     hdfsAvailable,
+	"kerberos": kerberosAvailable,
+	// Six JVMs for a minute.
+	"hdfs-pair": func() (string, bool) {
+		if !Required("hdfs-pair") && os.Getenv("FORST_NIGHTLY") == "" {
+			return "a pair of NameNodes is tried with FORST_NIGHTLY=1, or with FORST_REQUIRE=hdfs-pair", false
+		}
+		return hdfsAvailable()
+	},
 	// Not found by looking, because no other run may need an engine, or use one that happens to be there.
 	"containers": func() (string, bool) {
 		if !Required("containers") {
