@@ -47,7 +47,8 @@ type Config struct {
 	// UseDatanodeHostname connects to DataNodes by name in place of the address that they registered with.
 	UseDatanodeHostname bool
 
-	// Kerberos, if set, authenticates; ServicePrincipal is the NameNode's, for example "nn/_HOST".
+	// Kerberos, if set, authenticates; ServicePrincipal is the NameNode's, for example "nn/_HOST". The client is the caller's, who destroys it
+	// when no store uses it any more, also that of ParseURL; OpenURL sees to its own.
 	Kerberos         *krb.Client
 	ServicePrincipal string
 	// Protection is "", "authentication", "integrity" or "privacy": what is demanded of connections to DataNodes.

@@ -1,8 +1,9 @@
+//go:build !forstmutants
+
 package hdfs_test
 
 import (
 	"context"
-	"net/url"
 	"os"
 	"testing"
 
@@ -11,25 +12,6 @@ import (
 	"github.com/forst-go/forst/forstfs/hdfs"
 	"github.com/forst-go/forst/internal/testenv"
 )
-
-// config is that of a URL with more parameters: name, value, name, value, ...
-func config(t testing.TB, raw string, params ...string) *hdfs.Config {
-	t.Helper()
-	u, err := url.Parse(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := u.Query()
-	for i := 0; i+1 < len(params); i += 2 {
-		q.Set(params[i], params[i+1])
-	}
-	u.RawQuery = q.Encode()
-	c, err := hdfs.ParseURL(u)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
 
 // TestStoreHDFS is the contract of package driver against a real NameNode with three DataNodes.
 func TestStoreHDFS(t *testing.T) {

@@ -36,6 +36,9 @@ const (
 	exSnapshot       = "org.apache.hadoop.hdfs.protocol.SnapshotAccessControlException"
 )
 
+// notDir ends the message of the access error that many calls give, to whomever, in place of exParentNotDir.
+const notDir = " (is not a directory)"
+
 // NamenodeError is the cause of a driver.Error when the NameNode refused a call.
 type NamenodeError struct {
 	Method  string // of ClientProtocol
@@ -88,6 +91,9 @@ func classify(err error) *failure {
 		line = line[:400] + "..."
 	}
 	e := &NamenodeError{Method: remote.Method(), Class: remote.Exception(), Message: line}
+	if e.Class == exAccess && strings.HasSuffix(line, notDir) {
+		e.Class = exParentNotDir
+	}
 	end := func(kind driver.Kind, hint string) *failure {
 		e.Hint = hint
 		return &failure{kind, e, false}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // Get implements driver.Store: one call to the NameNode, for the places of the bytes, and one request to a DataNode, for exactly the
@@ -40,7 +41,7 @@ func (s *Store) Get(ctx context.Context, key string, off, n int64) (io.ReadClose
 	if err := b.locate(); err != nil {
 		return nil, b.finish(r.fail(err))
 	}
-	if off >= b.size && (off > 0 || n > 0) {
+	if off >= b.size && (off > 0 || n > 0) && !mutant.On("hdfs/range-behind-the-end") {
 		return nil, b.finish(s.fail(c, driver.KindRange, fmt.Errorf("the object has %d bytes", b.size)))
 	}
 	b.end = min(b.end, b.size)
@@ -80,12 +81,6 @@ func (b *body) locate() error {
 	r := b.r
 	resp, err := r.ask("getBlockLocations", message("GetBlockLocationsRequestProto", fields{
 		"src": r.s.file(r.key), "offset": uint64(b.next), "length": uint64(b.end - b.next)}), "GetBlockLocationsResponseProto")
-	if isClass(err, exAccess) {
-		// The NameNode says so, too, where a parent of the path is a file.
-		if there, serr := r.stat(r.s.file(r.key)); serr == nil && there == nil {
-			return final(driver.KindNotExist, nil)
-		}
-	}
 	if isClass(err, exNotFound, exParentNotDir) || err == nil && !has(resp, "locations") {
 		return final(driver.KindNotExist, nil)
 	}
@@ -228,6 +223,9 @@ func (b *body) Read(p []byte) (int, error) {
 			if b.r.ctx.Err() != nil {
 				return n, b.finish(b.r.fail(err))
 			}
+			if mutant.On("hdfs/broken-read-is-the-end") {
+				return n, b.finish(io.EOF)
+			}
 			b.last = transient("DataNode %s: %w", b.at.nodes[b.at.tried-1].addr, plain(eof(err)))
 			b.suspect(err)
 			b.drop()
@@ -356,12 +354,18 @@ func (k *packets) fill(p []byte) (int, error) {
 			k.store = make([]byte, n)
 		}
 		p = k.store
+		if mutant.On("hdfs/readers-share-a-buffer") {
+			if sharedStore == nil {
+				sharedStore = make([]byte, maxPacket)
+			}
+			p = sharedStore
+		}
 	}
 	data := p[:n]
 	if _, err := io.ReadFull(k.in, data); err != nil {
 		return 0, eof(err)
 	}
-	if k.kind != typeNull {
+	if k.kind != typeNull && !mutant.On("hdfs/checksums-unread") {
 		table := castagnoli
 		if k.kind == typeCRC32 {
 			table = crc32.IEEETable
@@ -431,3 +435,6 @@ func (k *packets) thank(c *dnConn) {
 		_, _ = c.Write(append(binary.AppendUvarint(nil, uint64(len(b))), b...))
 	}
 }
+
+// sharedStore is what a planted bug reads packets of all readers into.
+var sharedStore []byte

@@ -1,11 +1,13 @@
 package hdfs
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // idleTime is how long an unused connection is kept. Each costs the NameNode one call a second, because the library renews the leases
@@ -50,6 +53,18 @@ type namenode struct {
 	dead    bool
 	conn    net.Conn // the library keeps one at a time
 	addr    string
+	heard   []byte // the beginning of what came last
+}
+
+// refused says why the NameNode ended a connection in place of answering. The library cannot: such an answer belongs to no call of its own, and
+// it reports an unexpected number.
+func (c *namenode) refused(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if strings.Contains(err.Error(), "unexpected sequence number") && bytes.Contains(c.heard, []byte(exAccess)) {
+		return final(driver.KindPermission, errors.New("the NameNode refuses the connection: it demands Kerberos (HADOOP_CONF_DIR, or keytab= and principal=)"))
+	}
+	return err
 }
 
 func newNamenodes(cfg *Config) *namenodes {
@@ -138,7 +153,7 @@ func (c *namenode) open(ctx context.Context, dial dialFunc, network, addr string
 		return nil, net.ErrClosed
 	}
 	c.conn, c.addr = conn, addr
-	return &timedConn{Conn: conn, timeout: &c.timeout}, nil
+	return &timedConn{Conn: conn, timeout: &c.timeout, c: c}, nil
 }
 
 // abort ends what goes on over the connection, which is useless afterwards.
@@ -234,6 +249,9 @@ func (p *namenodes) once(ctx context.Context, timeout time.Duration, method stri
 	stop := context.AfterFunc(ctx, c.abort)
 	err = c.exec.Execute(method, req.Interface(), resp.Interface())
 	aborted := !stop()
+	if err != nil {
+		err = c.refused(err)
+	}
 	var remote hdfs.Error
 	answered := err == nil || errors.As(err, &remote)
 	p.give(ctx, c, aborted || !answered || answered && err != nil && remote.Exception() == exStandby)
@@ -270,11 +288,19 @@ func eof(err error) error {
 type timedConn struct {
 	net.Conn
 	timeout *atomic.Int64 // in ns
+	c       *namenode     // to note what came; nil for a DataNode
 }
 
 func (c *timedConn) Read(p []byte) (int, error) {
-	c.Conn.SetReadDeadline(time.Now().Add(time.Duration(c.timeout.Load())))
+	if !mutant.On("hdfs/no-deadline") {
+		c.Conn.SetReadDeadline(time.Now().Add(time.Duration(c.timeout.Load())))
+	}
 	n, err := c.Conn.Read(p)
+	if c.c != nil {
+		c.c.mu.Lock()
+		c.c.heard = append(c.c.heard[:0], p[:min(n, 512)]...)
+		c.c.mu.Unlock()
+	}
 	if err != nil {
 		c.Conn.Close()
 	}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 const (
@@ -203,7 +204,7 @@ func (r *running) complete(t *temp, last protoreflect.Message) error {
 	}
 	wait := time.Millisecond
 	patience := time.Now().Add(2 * r.timeout())
-	for {
+	for !mutant.On("hdfs/visible-before-closed") {
 		resp, err := r.ask("complete", message("CompleteRequestProto", f), "CompleteResponseProto")
 		if isClass(err, exLeaseExpired, exNotFound) {
 			return transient("the temporary file was removed: %w", err)
@@ -214,6 +215,9 @@ func (r *running) complete(t *temp, last protoreflect.Message) error {
 		if get(resp, "result").Bool() {
 			return nil
 		}
+		if mutant.On("hdfs/replicating-is-failure") {
+			return final(driver.KindOther, errors.New("the file is not closed"))
+		}
 		if time.Now().After(patience) {
 			return transient("the NameNode has heard of no replica of the block")
 		}
@@ -222,6 +226,7 @@ func (r *running) complete(t *temp, last protoreflect.Message) error {
 		}
 		wait = min(2*wait, 50*time.Millisecond)
 	}
+	return nil
 }
 
 // place renames the file to the key's name.
@@ -232,7 +237,7 @@ func (r *running) place(t *temp, ifAbsent bool) error {
 		return err
 	}
 	for try := 0; ; try++ {
-		err := s.nns.once(r.ctx, r.timeout(), "rename2", message("Rename2RequestProto", fields{"src": t.path, "dst": dst, "overwriteDest": !ifAbsent}), empty("Rename2ResponseProto"))
+		err := s.nns.once(r.ctx, r.timeout(), "rename2", message("Rename2RequestProto", fields{"src": t.path, "dst": dst, "overwriteDest": !ifAbsent || mutant.On("hdfs/create-replaces")}), empty("Rename2ResponseProto"))
 		if err == nil {
 			t.placed = true
 			return nil
@@ -244,6 +249,10 @@ func (r *running) place(t *temp, ifAbsent bool) error {
 			return err
 		}
 		if f := classify(err); f.again {
+			if mutant.On("hdfs/lost-rename-is-success") {
+				t.placed = true
+				return nil
+			}
 			// It may have been carried out, or may be yet.
 			if err := r.retry(err); err != nil {
 				return err
@@ -271,7 +280,7 @@ func (r *running) why(t *temp, dst string, ifAbsent bool, err error) (done bool,
 		return false, serr
 	}
 	switch {
-	case there != nil && get(there, "fileId").Uint() == t.id:
+	case there != nil && get(there, "fileId").Uint() == t.id && !mutant.On("hdfs/lost-rename-is-failure"):
 		t.placed = true // an earlier attempt, whose answer was lost
 		return true, nil
 	case there != nil && fileType(there) == isDir:
@@ -409,7 +418,7 @@ func (r *running) stream(located protoreflect.Message, pipeline []node, data []b
 		}
 		acked <- end{i, err}
 	}()
-	werr := sendPackets(c, data, r.s.cfg.Sync == SyncDisk)
+	werr := sendPackets(c, data, r.s.cfg.Sync == SyncDisk && !mutant.On("hdfs/sync-not-asked-for"))
 	if werr != nil {
 		c.Conn.Close()
 	}

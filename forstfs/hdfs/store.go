@@ -43,6 +43,8 @@ type Store struct {
 	life context.Context // ends with Close
 	kill context.CancelCauseFunc
 
+	logout func() // of OpenURL's own Kerberos client, which renews its tickets in goroutines; or nil
+
 	mu       sync.Mutex // guards the fields below, and calls.Add against calls.Wait
 	closed   bool
 	calls    sync.WaitGroup
@@ -360,5 +362,8 @@ func (s *Store) Close() error {
 	s.kill(errClosed)
 	s.calls.Wait()
 	s.nns.close()
+	if s.logout != nil {
+		s.logout()
+	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // sweepEvery is how often a store looks for temporary files that somebody left.
@@ -33,7 +34,7 @@ func (s *Store) sweep(ctx context.Context) {
 	w := &walker{r: r}
 	dir := s.cfg.Root + "/" + tempDir
 	for e := range w.names(dir, "") {
-		if old := time.Since(infoOf("", e.status).ModTime); !e.dir && old > s.cfg.SweepAge {
+		if old := time.Since(infoOf("", e.status).ModTime); !e.dir && (old > s.cfg.SweepAge || mutant.On("hdfs/swept-too-early")) {
 			if err := r.remove(dir + "/" + e.name); err != nil && driver.KindOf(r.fail(err)) != driver.KindNotExist {
 				return
 			}

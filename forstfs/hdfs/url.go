@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/colinmarc/hdfs/v2"
@@ -192,7 +193,18 @@ func OpenURL(ctx context.Context, u *url.URL) (driver.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Open(ctx, c)
+	s, err := Open(ctx, c)
+	switch {
+	case c.Kerberos == nil:
+	case err != nil:
+		c.Kerberos.Destroy()
+	default:
+		s.logout = sync.OnceFunc(c.Kerberos.Destroy)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // safeURL is what errors show of a URL: neither user nor query.

@@ -11,23 +11,37 @@ import (
 	"strings"
 )
 
-// Hadoop runs from the artifacts of Apache Hadoop that Maven downloads. Nothing of it is in go.mod.
-const hadoopVersion = "3.5.0"
+// EnvHadoop names another version of Apache Hadoop than the usual one, for example 3.4.1.
+const EnvHadoop = "FORST_TEST_HADOOP"
+
+// hadoopVersion is what HDFS runs from: the artifacts of Apache Hadoop that Maven downloads. Nothing of it is in go.mod.
+func hadoopVersion() string {
+	if v := os.Getenv(EnvHadoop); v != "" {
+		return v
+	}
+	return "3.5.0"
+}
 
 const hadoopPOM = `<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
- <groupId>forst</groupId><artifactId>hdfs-for-tests</artifactId><version>1</version><packaging>pom</packaging>
+ <groupId>forst</groupId><artifactId>hdfs-for-tests</artifactId><version>1</version><packaging>pom</packaging>MANAGED
  <dependencies>
-  <dependency><groupId>org.apache.hadoop</groupId><artifactId>hadoop-common</artifactId><version>` + hadoopVersion + `</version></dependency>
-  <dependency><groupId>org.apache.hadoop</groupId><artifactId>hadoop-hdfs</artifactId><version>` + hadoopVersion + `</version></dependency>
-  <dependency><groupId>org.apache.hadoop</groupId><artifactId>hadoop-hdfs-client</artifactId><version>` + hadoopVersion + `</version></dependency>
+  <dependency><groupId>org.apache.hadoop</groupId><artifactId>hadoop-common</artifactId><version>VERSION</version></dependency>
+  <dependency><groupId>org.apache.hadoop</groupId><artifactId>hadoop-hdfs</artifactId><version>VERSION</version></dependency>
+  <dependency><groupId>org.apache.hadoop</groupId><artifactId>hadoop-hdfs-client</artifactId><version>VERSION</version></dependency>
  </dependencies></project>
 `
+
+// hadoopManaged takes the versions of all libraries from Hadoop itself: without it Maven gives 3.4 two of Jackson's that do not fit.
+const hadoopManaged = `
+ <dependencyManagement><dependencies>
+  <dependency><groupId>org.apache.hadoop</groupId><artifactId>hadoop-project</artifactId><version>VERSION</version><type>pom</type><scope>import</scope></dependency>
+ </dependencies></dependencyManagement>`
 
 // mavenGoal copies what a pom depends on. The plugin's version is pinned: another would be downloaded with each Maven.
 const mavenGoal = "org.apache.maven.plugins:maven-dependency-plugin:2.8:copy-dependencies"
 
 // HadoopPath is where Hadoop is or will be: its jars in lib, and an empty NameNode's folder in name.
-func HadoopPath() string { return filepath.Join(CacheDir(), "hadoop-"+hadoopVersion) }
+func HadoopPath() string { return filepath.Join(CacheDir(), "hadoop-"+hadoopVersion()) }
 
 // hadoopMissing says what a machine lacks to run HDFS; nil if nothing.
 func hadoopMissing() error {
@@ -62,9 +76,14 @@ func BuildHadoop(ctx context.Context, progress io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	fmt.Fprintf(progress, "downloading Apache Hadoop %s with Maven, once (about 90 MB)\n", hadoopVersion)
+	fmt.Fprintf(progress, "downloading Apache Hadoop %s with Maven, once (about 90 MB)\n", hadoopVersion())
 	pom := filepath.Join(tmp, "pom.xml")
-	if err := os.WriteFile(pom, []byte(hadoopPOM), 0o644); err != nil {
+	managed := ""
+	if os.Getenv(EnvHadoop) != "" {
+		managed = hadoopManaged
+	}
+	text := strings.NewReplacer("VERSION", hadoopVersion(), "MANAGED", strings.ReplaceAll(managed, "VERSION", hadoopVersion())).Replace(hadoopPOM)
+	if err := os.WriteFile(pom, []byte(text), 0o644); err != nil {
 		return err
 	}
 	made := filepath.Join(tmp, "hadoop")
@@ -99,7 +118,7 @@ func formatNamenode(ctx context.Context, hadoop string) error {
 	}
 	cmd := exec.CommandContext(ctx, "java", hadoopJVM(filepath.Join(hadoop, "lib"), conf, "org.apache.hadoop.hdfs.server.namenode.NameNode", "-format", "-force", "-nonInteractive")...)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("formatting a NameNode (Hadoop %s needs Java 17): %w\n%s", hadoopVersion, err, lastLines(out))
+		return fmt.Errorf("formatting a NameNode (Hadoop %s needs Java 17): %w\n%s", hadoopVersion(), err, lastLines(out))
 	}
 	return os.RemoveAll(conf)
 }
