@@ -305,6 +305,14 @@ func (e *fsEnv) everyFault(what fault) {
 	}
 }
 
+// budgetFor is how long a volume tries. Only a store that is dead for good must be given up soon; one in real time may just be busy.
+func budgetFor(what fault, unit time.Duration) time.Duration {
+	if what == faultDead {
+		return 30 * unit
+	}
+	return 30 * time.Second
+}
+
 // faultRun works with one fault: three owners, who close the volume if they can.
 func (e *fsEnv) faultRun(what fault, at int, unit time.Duration, run int) (requests int, hit bool, err error) {
 	open := under(e.open, fmt.Sprintf("run%d", run))
@@ -315,7 +323,7 @@ func (e *fsEnv) faultRun(what fault, at int, unit time.Duration, run int) (reque
 	defer raw.Close()
 	i := &ill{what: what, at: at, raw: raw, unit: unit}
 	o := smallOptions()
-	o.RetryBudget = 30 * unit
+	o.RetryBudget = budgetFor(what, unit)
 	o.CacheBytes = -1 // so that reads reach the store
 	var c chain
 	f := &faultOwner{fsEnv: e, open: open, ill: i, o: o, chain: &c}

@@ -125,7 +125,7 @@ func (e *fsEnv) snapshotFault(what fault, at int, unit time.Duration, run int) (
 	defer raw.Close()
 	i := &ill{what: what, at: at, raw: raw, unit: unit}
 	o := smallOptions()
-	o.RetryBudget, o.CacheBytes, o.RequestInterval = 30*unit, -1, -1
+	o.RetryBudget, o.CacheBytes, o.RequestInterval = budgetFor(what, unit), -1, -1
 	f := &faultOwner{fsEnv: e, open: open, ill: i, o: o, chain: &chain{}}
 	v, err := f.mountIll()
 	if err != nil {
