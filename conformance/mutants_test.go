@@ -31,6 +31,15 @@ forstfs/fenced-sync-nil            TestFSMem/volume/later-open-fences-the-earlie
 forstfs/handle-loses-bytes         TestFSMem/handle/outlives-the-name
 forstfs/image-of-issued            TestDurabilityMem/crash/every-point-of-concurrent-writers
 forstfs/inline-before-objects      TestFSMem/write/content-and-size-are-exact
+forstfs/link-across-aliases        TestPlacementMem/ForSt/place/renames-and-links-cross
+forstfs/local-files-unlisted       TestPlacementMem/ForSt/place/renames-and-links-cross
+forstfs/local-name-not-synced      TestPlacementMem/ForSt/place/power-loss-at-every-point
+forstfs/local-reaped-early         TestPlacementMem/ForSt/place/power-loss-at-every-point
+forstfs/local-sync-no-fsync        TestPlacementMem/ForSt/place/power-loss-at-every-point
+forstfs/lost-disk-opens            TestPlacementMem/LocalWAL/place/a-lost-disk-is-refused
+forstfs/max-lag-ignored            TestPlacementMem/LocalWAL_that_follows/place/sync-honours-the-lag
+forstfs/move-without-sync          TestPlacementMem/all_classes_but_tables/place/power-loss-at-every-point
+forstfs/redo-sync-no-fsync         TestPlacementMem/LocalWAL_that_follows/place/power-loss-at-every-point
 forstfs/lock-given-twice           TestFSMem/lock/excludes-within-the-process
 forstfs/memory-waits-for-ever      TestFSMem/write/many-open-bulk-files-share-the-memory
 forstfs/newborn-is-foreign         TestFSMem/open/while-it-is-being-created

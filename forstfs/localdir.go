@@ -2,6 +2,7 @@ package forstfs
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -13,7 +14,9 @@ import (
 	"path"
 	"strconv"
 	"sync"
+	"syscall"
 
+	"github.com/forst-go/forst/internal/localdisk"
 	"github.com/forst-go/forst/internal/namespace"
 )
 
@@ -42,8 +45,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // removals have one order, whatever the placement.
 type localDir struct {
 	path  string
-	root  *os.Root
-	lock  *os.File
+	root  localdisk.Disk
+	lock  io.Closer
 	isNew bool     // it had no identity: it holds nothing
 	vol   [16]byte // the volume that it goes with
 	id    [16]byte // its own
@@ -58,11 +61,8 @@ type localDir struct {
 }
 
 // openLocalDir opens or makes the directory and locks it for this process. Nothing that it holds is changed.
-func openLocalDir(dir string) (d *localDir, err error) {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, fmt.Errorf("local directory: %w", err)
-	}
-	root, err := os.OpenRoot(dir)
+func openLocalDir(ctx context.Context, dir string) (d *localDir, err error) {
+	root, err := localdisk.Open(ctx, dir)
 	if err != nil {
 		return nil, fmt.Errorf("local directory: %w", err)
 	}
@@ -74,10 +74,10 @@ func openLocalDir(dir string) (d *localDir, err error) {
 			err = fmt.Errorf("local directory %s: %w", dir, err)
 		}
 	}()
-	if d.lock, err = root.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o666); err != nil {
-		return d, err
-	}
-	if err = flockFile(d.lock); err != nil {
+	switch d.lock, err = root.Lock(lockFile); {
+	case errors.Is(err, localdisk.ErrLocked):
+		return d, fmt.Errorf("%w: %w", ErrBusy, err)
+	case err != nil:
 		return d, err
 	}
 	switch err := d.readIdentity(); {
@@ -90,7 +90,7 @@ func openLocalDir(dir string) (d *localDir, err error) {
 		return d, err
 	}
 	for _, sub := range []string{filesDir, redoDir} {
-		if err := root.Mkdir(sub, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := root.Mkdir(sub); err != nil && !errors.Is(err, fs.ErrExist) {
 			return d, err
 		}
 		if err := d.scan(sub); err != nil {
@@ -102,7 +102,7 @@ func openLocalDir(dir string) (d *localDir, err error) {
 
 // mustBeEmpty refuses a directory of somebody else's files.
 func (d *localDir) mustBeEmpty() error {
-	entries, err := fs.ReadDir(d.root.FS(), ".")
+	entries, err := d.root.ReadDir(".")
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (d *localDir) mustBeEmpty() error {
 
 // scan takes stock of a subdirectory.
 func (d *localDir) scan(sub string) error {
-	entries, err := fs.ReadDir(d.root.FS(), sub)
+	entries, err := d.root.ReadDir(sub)
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func localName(sub string, ino namespace.Inode) string {
 }
 
 func (d *localDir) readIdentity() error {
-	f, err := d.root.Open(identityFile)
+	f, err := d.root.OpenFile(identityFile, os.O_RDONLY)
 	if err != nil {
 		return err
 	}
@@ -180,9 +180,9 @@ func (d *localDir) claim(vol [16]byte, epoch uint64) error {
 	b = binary.LittleEndian.AppendUint64(b, epoch)
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 	const fresh = identityFile + ".new"
-	f, err := d.root.OpenFile(fresh, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+	f, err := d.root.OpenFile(fresh, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
-		return err
+		return d.failed(err)
 	}
 	_, err = f.Write(b)
 	err = errors.Join(err, f.Sync(), f.Close())
@@ -190,20 +190,12 @@ func (d *localDir) claim(vol [16]byte, epoch uint64) error {
 		err = d.root.Rename(fresh, identityFile)
 	}
 	if err == nil {
-		err = d.syncDir(".")
+		err = d.root.SyncDir(".")
 	}
 	if err == nil {
 		d.isNew, d.vol, d.epoch = false, vol, epoch
 	}
-	return err
-}
-
-func (d *localDir) syncDir(sub string) error {
-	f, err := d.root.Open(sub)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return d.failed(err)
 }
 
 // keepOnly removes, durably, every file and log that is not wanted.
@@ -223,7 +215,18 @@ func (d *localDir) keepOnly(file, log func(namespace.Inode) bool) error {
 			delete(d.logs, ino)
 		}
 	}
-	return errors.Join(append(errs, d.syncDir(filesDir), d.syncDir(redoDir))...)
+	return d.failed(errors.Join(append(errs, d.root.SyncDir(filesDir), d.root.SyncDir(redoDir))...))
+}
+
+// failed says of an error of the disk where it happened.
+func (d *localDir) failed(err error) error {
+	switch {
+	case err == nil, errors.Is(err, ErrLocalLost), errors.Is(err, fs.ErrClosed):
+		return err
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("local directory %s: %w: make room there; nothing that was acknowledged is lost", d.path, err)
+	}
+	return fmt.Errorf("local directory %s: %w", d.path, err)
 }
 
 func (d *localDir) unlink(sub string, ino namespace.Inode) error {
@@ -268,7 +271,7 @@ func (v *FS) letLocalGo() {
 // close unlocks and lets go.
 func (d *localDir) close() {
 	if d.lock != nil {
-		_ = unlockFile(d.lock)
+		_ = d.lock.Close()
 	}
 	_ = d.root.Close()
 }

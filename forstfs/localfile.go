@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 
+	"github.com/forst-go/forst/internal/localdisk"
+	"github.com/forst-go/forst/internal/mutant"
 	"github.com/forst-go/forst/internal/namespace"
 )
 
@@ -17,13 +19,13 @@ type localFile struct {
 	ino namespace.Inode
 
 	mu    sync.Mutex
-	f     *os.File
+	f     localdisk.File
 	fresh bool  // made by this handle, its name on the disk is not durable yet
 	err   error // a failed fsync: what reached the disk is not known
 }
 
 // open gives the descriptor; create makes the file if it is not there. l.mu is held.
-func (l *localFile) open(create bool) (*os.File, error) {
+func (l *localFile) open(create bool) (localdisk.File, error) {
 	switch {
 	case l.d == nil:
 		return nil, ErrLocalLost
@@ -33,9 +35,9 @@ func (l *localFile) open(create bool) (*os.File, error) {
 		return l.f, nil
 	}
 	name := localName(filesDir, l.ino)
-	f, err := l.d.root.OpenFile(name, os.O_RDWR|os.O_APPEND, 0)
+	f, err := l.d.root.OpenFile(name, os.O_RDWR|os.O_APPEND)
 	if errors.Is(err, fs.ErrNotExist) && create {
-		f, err = l.d.root.OpenFile(name, os.O_RDWR|os.O_APPEND|os.O_CREATE|os.O_EXCL, 0o666)
+		f, err = l.d.root.OpenFile(name, os.O_RDWR|os.O_APPEND|os.O_CREATE|os.O_EXCL)
 		l.fresh = err == nil
 	}
 	if err == nil {
@@ -56,13 +58,13 @@ func (l *localFile) write(p []byte) (int, error) {
 	defer l.mu.Unlock()
 	f, err := l.open(true)
 	if err != nil {
-		return 0, storeErr(err)
+		return 0, storeErr(l.d.failed(err))
 	}
 	n, err := f.Write(p)
 	l.d.mu.Lock()
 	l.d.sizes[l.ino] += int64(n)
 	l.d.mu.Unlock()
-	return n, err
+	return n, l.d.failed(err)
 }
 
 // readAt is File.ReadAt: nil with a full read, io.EOF with less.
@@ -77,9 +79,13 @@ func (l *localFile) readAt(p []byte, off int64) (int, error) {
 		}
 		return 0, io.EOF
 	case err != nil:
-		return 0, storeErr(err)
+		return 0, storeErr(l.d.failed(err))
 	}
-	return f.ReadAt(p, off)
+	n, err := f.ReadAt(p, off)
+	if err != nil && err != io.EOF {
+		err = l.d.failed(err)
+	}
+	return n, err
 }
 
 // sync makes the bytes durable on the local disk, and that the file is there.
@@ -92,11 +98,15 @@ func (l *localFile) sync() error {
 	case l.f == nil:
 		return nil
 	}
-	err := l.f.Sync()
-	if err == nil && l.fresh {
-		err = l.d.syncDir(filesDir)
+	var err error
+	if !mutant.On(mutLocalNoFsync) {
+		err = l.f.Sync()
+	}
+	if err == nil && l.fresh && !mutant.On(mutLocalNoName) {
+		err = l.d.root.SyncDir(filesDir)
 	}
 	l.fresh = l.fresh && err != nil
+	err = l.d.failed(err)
 	l.err = err
 	return err
 }
@@ -184,6 +194,9 @@ func (v *FS) localGone(victims []namespace.Inode) {
 			v.home.mu.Lock()
 			v.home.dying[ino] = true
 			v.home.mu.Unlock()
+			if mutant.On(mutReapEarly) {
+				_ = v.home.unlink(filesDir, ino)
+			}
 		}
 	}
 }

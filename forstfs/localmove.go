@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 
+	"github.com/forst-go/forst/internal/mutant"
 	"github.com/forst-go/forst/internal/namespace"
 )
 
@@ -18,6 +19,9 @@ func (v *FS) crosses(from, to string) (ino namespace.Inode, toLocal, yes bool) {
 	}
 	f, _ := v.live.File(e.Inode)
 	if v.home == nil && f.Kind != namespace.Local {
+		return 0, false, false
+	}
+	if mutant.On(mutLinkAliases) {
 		return 0, false, false
 	}
 	toLocal = v.placedLocally(to, Classify(to), siteByTable)
@@ -60,7 +64,7 @@ func (v *FS) move(ctx context.Context, kind namespace.OpKind, from, to string, i
 		return errors.Join(err, src.Close())
 	}
 	size, err := io.CopyBuffer(writeOnly{dst}, readOnly{src}, make([]byte, 256<<10))
-	if err == nil {
+	if err == nil && !mutant.On(mutMoveUnsynced) {
 		err = dst.Sync()
 	}
 	err = errors.Join(err, dst.Close(), src.Close())

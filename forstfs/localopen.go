@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/forst-go/forst/internal/mutant"
 	"github.com/forst-go/forst/internal/namespace"
 )
 
@@ -85,7 +86,7 @@ func (v *FS) admitLocal(vol [16]byte, epoch uint64) error {
 	lost := localPaths(st)
 	switch {
 	case d == nil || d.isNew:
-		if v.o.AcceptLoss || len(lost) == 0 && (!has || v.readOnly) {
+		if v.o.AcceptLoss || mutant.On(mutLostOpens) || len(lost) == 0 && (!has || v.readOnly) {
 			return nil
 		}
 		return v.lostError(st, rec, has, lost)

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/forst-go/forst/internal/localdisk"
+	"github.com/forst-go/forst/internal/mutant"
 	"github.com/forst-go/forst/internal/namespace"
 )
 
@@ -31,7 +33,7 @@ type redoLog struct {
 	ino namespace.Inode
 
 	mu     sync.Mutex
-	f      *os.File
+	f      localdisk.File
 	fresh  bool
 	size   int64 // bytes of the file written
 	synced int64
@@ -97,9 +99,9 @@ func (l *redoLog) write(p []byte) error {
 		return l.err
 	}
 	if l.f == nil {
-		f, err := l.d.root.OpenFile(localName(redoDir, l.ino), os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_TRUNC, 0o666)
+		f, err := l.d.root.OpenFile(localName(redoDir, l.ino), os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_TRUNC)
 		if err != nil {
-			return storeErr(err)
+			return storeErr(l.d.failed(err))
 		}
 		l.f, l.fresh = f, true
 		l.d.mu.Lock()
@@ -109,7 +111,8 @@ func (l *redoLog) write(p []byte) error {
 	for len(p) > 0 {
 		part := p[:min(len(p), 1<<20)]
 		l.buf = appendRedo(l.buf[:0], l.size, part)
-		if _, l.err = l.f.Write(l.buf); l.err != nil { // what follows a torn record would never be read
+		if _, err := l.f.Write(l.buf); err != nil {
+			l.err = l.d.failed(err) // for good: what follows a torn record would never be read
 			return l.err
 		}
 		l.size += int64(len(part))
@@ -125,13 +128,15 @@ func (l *redoLog) sync() (fresh int64, err error) {
 	if l.err != nil || l.f == nil || l.size == l.synced {
 		return 0, l.err
 	}
-	err = l.f.Sync()
+	if !mutant.On(mutRedoNoFsync) {
+		err = l.f.Sync()
+	}
 	if err == nil && l.fresh {
-		err = l.d.syncDir(redoDir)
+		err = l.d.root.SyncDir(redoDir)
 	}
 	if err != nil {
-		l.err = err
-		return 0, err
+		l.err = l.d.failed(err)
+		return 0, l.err
 	}
 	l.fresh = false
 	fresh, l.synced = l.size-l.synced, l.size
@@ -185,7 +190,7 @@ func (v *FS) keepUp(ctx context.Context) error {
 	l := &v.home.lag
 	for {
 		pos := l.overdue(v.journal.AckedPosition(), time.Now().Add(-v.o.MaxLag))
-		if pos == 0 {
+		if pos == 0 || mutant.On(mutMaxLag) {
 			return v.throttle(ctx)
 		}
 		l.waited()
@@ -284,7 +289,7 @@ func (v *FS) redoOne(ctx context.Context, ino namespace.Inode) error {
 	}
 	f := v.handle(ctx, v.nodeOf(file), fmt.Sprintf("inode %d", ino), AccessDefault, true)
 	v.mu.Unlock()
-	r, err := v.home.root.Open(localName(redoDir, ino))
+	r, err := v.home.root.OpenFile(localName(redoDir, ino), os.O_RDONLY)
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}

@@ -1,6 +1,9 @@
 package forstfs
 
-import "github.com/forst-go/forst/internal/mutant"
+import (
+	"github.com/forst-go/forst/internal/mutant"
+	"github.com/forst-go/forst/internal/namespace"
+)
 
 // The bugs that a test build can plant here; see package mutant. conformance.TestMutants says what finds each.
 const (
@@ -68,5 +71,24 @@ const (
 	mutFsckMissing     mutant.ID = "forstfs/fsck-misses-missing"         // fsck does not report an object that is missing
 	mutFsckPending     mutant.ID = "forstfs/fsck-pending-is-orphan"      // fsck calls what a writer is about to name an orphan
 	mutFsckHolds       mutant.ID = "forstfs/fsck-ignores-holds"          // fsck does not see that a clone has no hold
+	mutLocalNoFsync    mutant.ID = "forstfs/local-sync-no-fsync"         // Sync of a local file leaves its bytes to the system
+	mutLocalNoName     mutant.ID = "forstfs/local-name-not-synced"       // ... and that the file is there
+	mutRedoNoFsync     mutant.ID = "forstfs/redo-sync-no-fsync"          // Sync of a log that follows leaves its bytes to the system
+	mutMaxLag          mutant.ID = "forstfs/max-lag-ignored"             // Sync waits for nothing that is behind
+	mutLostOpens       mutant.ID = "forstfs/lost-disk-opens"             // a volume is opened without its local directory
+	mutLocalUnlisted   mutant.ID = "forstfs/local-files-unlisted"        // a listing has only what is in the volume
+	mutLinkAliases     mutant.ID = "forstfs/link-across-aliases"         // a link across the border is one file with two names
+	mutMoveUnsynced    mutant.ID = "forstfs/move-without-sync"           // a file takes its name on the other side before its copy is durable
+	mutReapEarly       mutant.ID = "forstfs/local-reaped-early"          // a local file goes before its removal is acknowledged
 	mutVerifyBlind     mutant.ID = "forstfs/verify-is-blind"             // verify reads and does not compare
 )
+
+// unlisted is mutLocalUnlisted.
+func (v *FS) unlisted(names []namespace.Name) (left []namespace.Name) {
+	for _, n := range names {
+		if f, ok := v.live.File(n.Inode); !ok || f.Kind != namespace.Local {
+			left = append(left, n)
+		}
+	}
+	return left
+}

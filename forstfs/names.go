@@ -281,6 +281,9 @@ func (v *FS) List(ctx context.Context, dir string) ([]string, error) {
 		return nil, pathErr("list", dir, err)
 	}
 	names = shown(p, names)
+	if mutant.On(mutLocalUnlisted) {
+		names = v.unlisted(names)
+	}
 	out := make([]string, len(names))
 	for i := range names {
 		out[i] = names[i].Base

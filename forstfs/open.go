@@ -38,7 +38,7 @@ func OpenReadOnly(ctx context.Context, store driver.Store, o *Options) (*FS, err
 }
 
 func open(ctx context.Context, store driver.Store, o *Options, readOnly bool) (*FS, error) {
-	v, err := newFS(store, o, readOnly)
+	v, err := newFS(ctx, store, o, readOnly)
 	if err == nil && !readOnly && o != nil && o.Snapshot != "" {
 		err = errors.New("Options.Snapshot: a snapshot opens read-only; to go back to it, open the volume and call Restore")
 	}
@@ -83,7 +83,7 @@ func remedy(err error) string {
 }
 
 // newFS makes the parts of a volume; no request is made.
-func newFS(store driver.Store, o *Options, readOnly bool) (*FS, error) {
+func newFS(ctx context.Context, store driver.Store, o *Options, readOnly bool) (*FS, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func newFS(store driver.Store, o *Options, readOnly bool) (*FS, error) {
 	v.packer = &packer{v: v, wake: make(chan struct{}, 1), busy: make(chan struct{}, 1)}
 	v.packer.ctx, v.packer.stop = context.WithCancel(v.bg)
 	if v.o.LocalDir != "" && !readOnly {
-		d, err := openLocalDir(v.o.LocalDir)
+		d, err := openLocalDir(ctx, v.o.LocalDir)
 		if err != nil {
 			return nil, err
 		}

@@ -22,8 +22,8 @@ const module = "github.com/forst-go/forst"
 // import any floor. Entries are patterns of path.Match, relative to the module; "." is the root package.
 var floors = [][]string{
 	{"forstfs/driver", "internal/mutant"},
-	{"forstfs/mem", "forstfs/local", "forstfs/s3", "forstfs/hdfs", "forstfs/fault", "forstfs/hedge", "internal/meter", "cache/disk"},
-	{"cache"},
+	{"forstfs/mem", "forstfs/local", "forstfs/s3", "forstfs/hdfs", "forstfs/fault", "forstfs/hedge", "internal/meter", "cache/disk", "internal/localdisk"},
+	{"cache", "internal/localdisk/*"},
 	{"internal/namespace", "internal/journal", "internal/probe"},
 	{"forstfs"},
 	{"engineadapter/internal/enginefs"},

@@ -1,10 +1,9 @@
 //go:build unix && !solaris && !aix
 
-package forstfs
+package localdisk
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"syscall"
 )
@@ -16,7 +15,7 @@ func flockFile(f *os.File) error {
 		switch {
 		case errors.Is(err, syscall.EINTR):
 		case errors.Is(err, syscall.EWOULDBLOCK):
-			return fmt.Errorf("%w: another process has the local directory open; stop it first", ErrBusy)
+			return ErrLocked
 		default:
 			return err
 		}

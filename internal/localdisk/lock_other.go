@@ -1,6 +1,6 @@
 //go:build !unix || solaris || aix
 
-package forstfs
+package localdisk
 
 import (
 	"errors"
