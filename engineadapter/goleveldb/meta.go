@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/syndtr/goleveldb/leveldb/storage"
+
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // oldTable is the name of a table before 2014.
@@ -50,6 +52,14 @@ func (s *volume) SetMeta(fd storage.FileDesc) error {
 		return err
 	}
 	next := s.at(nextCurrent)
+	if mutant.On("goleveldb/current-in-place") {
+		if err := s.vol.Remove(s.ctx(), s.at("CURRENT")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := s.vol.Sync(s.ctx()); err != nil {
+			return err
+		}
+	}
 	f, err := s.vol.Create(s.ctx(), next, nil)
 	if err != nil {
 		return err
@@ -61,7 +71,7 @@ func (s *volume) SetMeta(fd storage.FileDesc) error {
 	if err == nil {
 		err = s.vol.Rename(s.ctx(), next, s.at("CURRENT"))
 	}
-	if err == nil {
+	if err == nil && !mutant.On("goleveldb/current-unsynced") {
 		err = s.vol.Sync(s.ctx())
 	}
 	return err
@@ -154,6 +164,7 @@ func (s *volume) unborn() error {
 	for _, n := range names {
 		fd, ok := parse(n)
 		switch {
+		case mutant.On("goleveldb/unborn-stays"):
 		case n == nextCurrent || ok && fd.Type == storage.TypeManifest:
 			left = append(left, n)
 		case ok || strings.HasPrefix(n, "CURRENT"):

@@ -33,6 +33,7 @@ import (
 	"github.com/syndtr/goleveldb/leveldb/storage"
 
 	"github.com/forst-go/forst/forstfs"
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // Options change Open. nil is ready to use.
@@ -61,6 +62,11 @@ func Open(vol *forstfs.FS, dir string, o *Options) (storage.Storage, error) {
 		return nil, err
 	}
 	s.lock = l
+	if mutant.On("goleveldb/directory-not-locked") {
+		if err := l.Close(); err != nil {
+			return nil, err
+		}
+	}
 	if !vol.ReadOnly() {
 		if err := s.unborn(); err != nil {
 			return nil, errors.Join(err, l.Close())
@@ -122,7 +128,7 @@ func (s *volume) Lock() (storage.Locker, error) {
 	switch {
 	case s.closed:
 		return nil, storage.ErrClosed
-	case s.holder != nil:
+	case s.holder != nil && !mutant.On("goleveldb/lock-is-shared"):
 		return nil, storage.ErrLocked
 	}
 	s.holder = &locker{s}
@@ -142,7 +148,7 @@ func (s *volume) List(ft storage.FileType) ([]storage.FileDesc, error) {
 	}
 	var fds []storage.FileDesc
 	for _, n := range names {
-		if fd, ok := parse(n); ok && fd.Type&ft != 0 {
+		if fd, ok := parse(n); ok && (fd.Type&ft != 0 && !mutant.On("goleveldb/list-one-type") || fd.Type == ft) {
 			fds = append(fds, fd)
 		}
 	}
@@ -234,7 +240,13 @@ type writer struct {
 }
 
 func (w *writer) Write(p []byte) (int, error) { return w.f.Write(p) }
-func (w *writer) Sync() error                 { return w.f.Sync() }
+
+func (w *writer) Sync() error {
+	if mutant.On("goleveldb/sync-dropped") {
+		return nil
+	}
+	return w.f.Sync()
+}
 
 func (w *writer) Close() error {
 	if w.closed {

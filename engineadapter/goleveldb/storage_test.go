@@ -229,6 +229,45 @@ func TestMeta(t *testing.T) {
 
 // What a crash leaves on a disk and is brought into a volume. "p5" is a CURRENT.5, "c" CURRENT, "b" CURRENT.bak; a second number is the MANIFEST it
 // names, "!" damages it, and "-" means that the MANIFEST is not there.
+// On a machine that sends nothing by itself and dies, SetMeta has moved CURRENT for good.
+func TestMetaIsDurable(t *testing.T) {
+	after := dead(t, func(s storage.Storage) {
+		for n := int64(1); n <= 2; n++ {
+			write(t, s, manifest(n), "x")
+			ok(t, s.SetMeta(manifest(n)))
+		}
+	})
+	if fd, err := after.GetMeta(); err != nil || fd != manifest(2) {
+		t.Errorf("CURRENT on another machine: %v, %v", fd, err)
+	}
+}
+
+// So has Sync of any file.
+func TestSyncIsDurable(t *testing.T) {
+	for _, fd := range []storage.FileDesc{manifest(3), {Type: storage.TypeJournal, Num: 3}, table(3)} {
+		after := dead(t, func(s storage.Storage) {
+			write(t, s, manifest(1), "x")
+			ok(t, s.SetMeta(manifest(1))) // else what is there is a database that was never finished
+			w := must(s.Create(fd))(t)
+			must(w.Write([]byte("synced")))(t)
+			ok(t, w.Sync())
+		})
+		if got := read(t, after, fd); got != "synced" {
+			t.Errorf("%v on another machine: %q", fd, got)
+		}
+	}
+}
+
+// dead gives what another machine finds after do.
+func dead(t *testing.T, do func(storage.Storage)) storage.Storage {
+	t.Helper()
+	h := enginetest.MemHome()
+	m := enginetest.Start(t, h, &forstfs.Options{FlushDelay: -1})
+	do(must(goleveldb.Open(m.Vol, "/db", nil))(t))
+	m.Die()
+	return must(goleveldb.Open(enginetest.OpenVol(t, h.Open(t), nil), "/db", nil))(t)
+}
+
 func TestMetaAfterACrashElsewhere(t *testing.T) {
 	for _, c := range []struct {
 		files string

@@ -30,6 +30,7 @@ import (
 
 	"github.com/forst-go/forst/cache"
 	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // DefaultMaxObject is Options.MaxObject of zero, in bytes.
@@ -160,6 +161,10 @@ func (s *Storage) List(prefix, delimiter string) ([]string, error) {
 			return nil, err
 		}
 		name := info.Key
+		if mutant.On("pebbleremote/list-short-names") {
+			names = append(names, strings.TrimPrefix(name, prefix))
+			continue
+		}
 		if delimiter != "" {
 			from := len(prefix)
 			if strings.HasPrefix(name[from:], delimiter) {
@@ -180,7 +185,9 @@ func (s *Storage) List(prefix, delimiter string) ([]string, error) {
 
 // IsNotExistError reports whether the store said that an object is not there. A store that does not answer, or is not there itself, is another error: Pebble takes a
 // missing table for corruption.
-func (s *Storage) IsNotExistError(err error) bool { return driver.KindOf(err) == driver.KindNotExist }
+func (s *Storage) IsNotExistError(err error) bool {
+	return driver.KindOf(err) == driver.KindNotExist || mutant.On("pebbleremote/every-error-is-not-exist") && err != nil
+}
 
 // replace makes a name stand for other bytes, or for none.
 func (s *Storage) replace(name string, o *object) {
@@ -198,6 +205,9 @@ func (s *Storage) replace(name string, o *object) {
 }
 
 func (s *Storage) forget(o *object) {
+	if mutant.On("pebbleremote/replaced-not-stale") {
+		return
+	}
 	o.stale.Store(true)
 	s.cache.Drop(s.cacheID(o))
 }

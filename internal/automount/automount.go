@@ -15,6 +15,7 @@ import (
 
 	"github.com/forst-go/forst"
 	"github.com/forst-go/forst/forstfs"
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // The environment variables.
@@ -109,6 +110,9 @@ func (m *Mount) Shown() string {
 func (m *Mount) Open() (*forstfs.FS, error) {
 	v, err := m.open()
 	if err != nil {
+		if mutant.On("automount/no-volume-is-silent") {
+			return nil, err
+		}
 		say("%v", err)
 		os.Exit(ExitStatus)
 	}
@@ -125,7 +129,7 @@ func (m *Mount) openNow() (*forstfs.FS, error) {
 		},
 	}}
 	hint := ""
-	if os.Getenv(EnvCreate) == "1" {
+	if os.Getenv(EnvCreate) == "1" || mutant.On("automount/creates-unasked") {
 		o.Create = forstfs.CreateIfMissing
 	} else {
 		hint = fmt.Sprintf(" (%s=1 makes a new volume)", EnvCreate)
@@ -163,6 +167,9 @@ func Mounts(engine string) []Mount {
 		}
 		var err error
 		if mounts, err = Parse(value); err != nil {
+			if mutant.On("automount/nonsense-is-no-mount") {
+				return
+			}
 			say("%v", err)
 			os.Exit(ExitStatus)
 		}

@@ -1,9 +1,11 @@
 package enginefs
 
 import (
+	"io"
 	"os"
 
 	"github.com/forst-go/forst/forstfs"
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // noFD is what Pebble takes for "there is no descriptor".
@@ -23,7 +25,15 @@ func (f File) Read(p []byte) (int, error) { return f.f.Read(p) }
 
 // ReadAt fills p or returns an error: nil when the last byte read is the file's last one (Pebble drops what came with an io.EOF),
 // io.EOF when the file ends before p is full. It may run in parallel with itself.
-func (f File) ReadAt(p []byte, off int64) (int, error) { return f.f.ReadAt(p, off) }
+func (f File) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.f.ReadAt(p, off)
+	if mutant.On("enginefs/eof-with-full-read") && n == len(p) && err == nil {
+		if info, serr := f.f.Stat(); serr == nil && off+int64(n) == info.Size() {
+			return n, io.EOF
+		}
+	}
+	return n, err
+}
 
 // Write appends. The bytes are copied before it returns; one Write or Sync at a time. Other handles see them at once.
 func (f File) Write(p []byte) (int, error) { return f.f.Write(p) }
@@ -34,7 +44,13 @@ func (f File) WriteAt([]byte, int64) (int, error) {
 }
 
 // Preallocate does nothing.
-func (f File) Preallocate(_, _ int64) error { return nil }
+func (f File) Preallocate(_, n int64) error {
+	if mutant.On("enginefs/preallocate-writes") {
+		_, err := f.f.Write(make([]byte, n))
+		return err
+	}
+	return nil
+}
 
 // Info describes the file as FS.StatFile does, also under a handle whose name is gone.
 func (f File) Info() (forstfs.FileInfo, error) { return f.f.Stat() }
@@ -45,6 +61,9 @@ func (f File) Sync() error { return f.f.Sync() }
 // SyncData is Sync, but for tables and blob files a hint to get on with the upload: as Fd is invalid, Pebble calls it again and again
 // while it writes a table, and must not wait there. Nobody refers to a table before its Close, which is what makes it durable.
 func (f File) SyncData() error {
+	if mutant.On("enginefs/sync-data-dropped") {
+		return nil
+	}
 	if f.f.Bulk() {
 		return f.f.SyncHint()
 	}
@@ -52,7 +71,9 @@ func (f File) SyncData() error {
 }
 
 // SyncTo promises nothing and does nothing: uploads start by themselves, and a WAL's own SyncData is to come.
-func (f File) SyncTo(int64) (fullSync bool, err error) { return false, nil }
+func (f File) SyncTo(int64) (fullSync bool, err error) {
+	return mutant.On("enginefs/sync-to-claims-all"), nil
+}
 
 // Prefetch starts to bring a range into the cache and does not wait for it.
 func (f File) Prefetch(off, n int64) error { return f.f.Prefetch(off, n) }
@@ -70,7 +91,12 @@ type Dir struct {
 func (d Dir) Close() error { return d.d.Close() }
 
 // Sync makes every operation on names issued before it durable (but see forstfs.Ordered).
-func (d Dir) Sync() error { return d.d.Sync() }
+func (d Dir) Sync() error {
+	if mutant.On("enginefs/dir-sync-dropped") {
+		return nil
+	}
+	return d.d.Sync()
+}
 
 // SyncData is Sync.
 func (d Dir) SyncData() error { return d.d.Sync() }

@@ -5,11 +5,13 @@ package enginefs
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path"
 
 	"github.com/forst-go/forst/forstfs"
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // Engine is what the adapters do not have in common.
@@ -35,12 +37,28 @@ func (a *FS) ctx() context.Context { return context.Background() }
 // for every other call, and is durable with the next Sync of anything; a file that was closed without a Write exists, too: that
 // is how Pebble makes markers. The category goes with the requests as a tag.
 func (a *FS) CreateFile(name, category string) (File, error) {
-	f, err := a.Vol.Create(a.ctx(), name, &forstfs.CreateOptions{Category: category})
+	o := &forstfs.CreateOptions{Category: category}
+	if mutant.On("enginefs/logs-are-bulk") {
+		o.Class = forstfs.ClassSST
+	}
+	f, err := a.Vol.Create(a.ctx(), name, o)
 	return File{f, a.Engine}, err
 }
 
 // Reuse removes oldname and creates newname: nothing in a store is worth reusing. Both happen in one step.
 func (a *FS) Reuse(oldname, newname, category string) (File, error) {
+	if mutant.On("enginefs/reuse-keeps-bytes") {
+		old, err := a.Vol.Open(a.ctx(), oldname, nil)
+		if err != nil {
+			return File{}, err
+		}
+		b, _ := io.ReadAll(old)
+		f, err := a.Vol.ReuseForWrite(a.ctx(), oldname, newname, nil)
+		if err == nil {
+			_, err = f.Write(b)
+		}
+		return File{f, a.Engine}, errors.Join(err, old.Close())
+	}
 	f, err := a.Vol.ReuseForWrite(a.ctx(), oldname, newname, &forstfs.CreateOptions{Category: category})
 	return File{f, a.Engine}, err
 }
@@ -73,7 +91,15 @@ func (a *FS) RemoveAll(name string) error { return a.Vol.RemoveAll(a.ctx(), name
 
 // Rename moves a file in one step, over an existing one if there is one. After a crash there is either the old or the new state: so a
 // CURRENT that is replaced by a rename, as Pebble v1 does, names one MANIFEST or the other.
-func (a *FS) Rename(oldname, newname string) error { return a.Vol.Rename(a.ctx(), oldname, newname) }
+func (a *FS) Rename(oldname, newname string) error {
+	if mutant.On("enginefs/rename-in-two-steps") {
+		_ = a.Vol.Remove(a.ctx(), newname)
+		if err := a.Vol.Sync(a.ctx()); err != nil {
+			return err
+		}
+	}
+	return a.Vol.Rename(a.ctx(), oldname, newname)
+}
 
 // MkdirAll creates a directory and its parents; an existing one is success. A volume keeps no permission bits.
 func (a *FS) MkdirAll(dir string, _ os.FileMode) error { return a.Vol.MkdirAll(a.ctx(), dir) }
@@ -95,7 +121,7 @@ func (a *FS) List(dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.Engine.Guard != nil && a.locks.held(dir) {
+	if a.Engine.Guard != nil && !mutant.On("enginefs/no-guard") && a.locks.held(dir) {
 		if err := a.Engine.Guard(dir, names); err != nil {
 			return nil, err
 		}

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/forst-go/forst/forstfs"
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // ErrShadowed says that the directory on the disk below a mount point holds a database of its own, which the mount would hide.
@@ -35,7 +36,10 @@ func absolute(name string) string {
 // Cross gives the path in the volume of a path at or below the mount point; others are outside.
 func (b Border) Cross(name string) (inside string, ok bool) {
 	rest, ok := strings.CutPrefix(absolute(name), b.dir)
-	if !ok || rest != "" && rest[0] != filepath.Separator && b.dir != string(filepath.Separator) {
+	if !ok || rest != "" && rest[0] != filepath.Separator && b.dir != string(filepath.Separator) && !mutant.On("enginefs/border-by-prefix") {
+		return "", false
+	}
+	if mutant.On("enginefs/wal-dir-on-the-disk") && strings.Count(rest, string(filepath.Separator)) > 1 {
 		return "", false
 	}
 	return path.Join(b.root, filepath.ToSlash(rest)), true
@@ -85,7 +89,7 @@ func (b Border) Listed(dir string, names []string) []string {
 // its place would begin anew without a word.
 func Shadows(dir string, names []string) error {
 	s := look(names)
-	if s.witness == "" && !s.marker && !s.current {
+	if s.witness == "" && !s.marker && !s.current || mutant.On("enginefs/mount-hides-a-database") {
 		return nil
 	}
 	return &os.PathError{Op: "lock", Path: dir, Err: fmt.Errorf("%w, which the volume mounted there hides: "+
@@ -94,7 +98,7 @@ func Shadows(dir string, names []string) error {
 
 // NoFile keeps the error of opening a volume from looking like a statement about a file: Pebble makes a new database where one is not there.
 func NoFile(err error) error {
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrExist) {
+	if (errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrExist)) && !mutant.On("enginefs/no-volume-is-no-file") {
 		return fmt.Errorf("open the volume: %v", err)
 	}
 	return err
@@ -119,11 +123,14 @@ type SyncWriter interface {
 // LinkAcross gives a file a second life on the other side: the bytes it has now are copied, and durable on return. An existing newname matches
 // os.ErrExist, a missing oldname os.ErrNotExist. After an error newname is not there.
 func LinkAcross(from, to Side, oldname, newname string) error {
-	if there, err := to.Exists(newname); err != nil || there {
+	if there, err := to.Exists(newname); (err != nil || there) && !mutant.On("enginefs/link-across-replaces") {
 		if err == nil {
 			err = &os.PathError{Op: "link", Path: newname, Err: os.ErrExist}
 		}
 		return err
+	}
+	if mutant.On("enginefs/link-across-moves") {
+		return RenameAcross(from, to, oldname, newname)
 	}
 	return copyAcross(from, to, oldname, newname)
 }
@@ -157,7 +164,7 @@ func copyAcross(from, to Side, oldname, newname string) (err error) {
 		return err
 	}
 	_, err = io.Copy(onlyWriter{w}, onlyReader{r})
-	if err == nil {
+	if err == nil && !mutant.On("enginefs/copy-unsynced") {
 		err = w.Sync()
 	}
 	if cerr := w.Close(); err == nil {
@@ -181,4 +188,9 @@ type flushing struct {
 	vol *forstfs.FS
 }
 
-func (f flushing) Close() error { return errors.Join(f.c.Close(), f.vol.Sync(context.Background())) }
+func (f flushing) Close() error {
+	if mutant.On("enginefs/unlock-unsynced") {
+		return f.c.Close()
+	}
+	return errors.Join(f.c.Close(), f.vol.Sync(context.Background()))
+}

@@ -76,6 +76,7 @@ func (h Contract) Run(t *testing.T) {
 		{"Lock", h.lock},
 		{"Unsupported", h.unsupported},
 		{"SpellingsOfAPath", h.spellingsOfAPath},
+		{"DurableWhenItSaysSo", h.durableWhenItSaysSo},
 	} {
 		t.Run(c.name, c.run)
 	}

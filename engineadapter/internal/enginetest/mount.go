@@ -134,9 +134,14 @@ func (m Mounts) copies(t *testing.T) {
 			}
 		}
 		// What was copied into the volume is durable without another sync.
+		home := MemHome()
+		machine := Start(t, home, &forstfs.Options{FlushDelay: -1})
+		fs = m.Mount(machine.Vol, dir)
 		write(t, fs, out(name), "bytes")
 		ok(t, fs.Link(out(name), in(name)))
-		ok(t, vol.Close())
+		machine.Die()
+		fs = m.Mount(OpenVol(t, home.Open(t), nil), dir)
+		equal(t, "the link, on another machine", read(t, fs, in(name)), "bytes")
 	}
 }
 
