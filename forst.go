@@ -21,15 +21,23 @@ func Drivers() *driver.Registry {
 	return r
 }
 
-// OpenStore opens the store that a URL names; its parameters are documented in docs/stores.md.
+// OpenStore opens the store that a URL names; its parameters are documented in docs/stores.md. Those of the cache are checked and have no effect: a store has none.
 func OpenStore(ctx context.Context, url string) (driver.Store, error) {
-	return Drivers().Open(ctx, url)
+	rest, _, err := cacheSettings(url)
+	if err != nil {
+		return nil, err
+	}
+	return Drivers().Open(ctx, rest)
 }
 
 // Open opens the volume at a URL ("s3://bucket/prefix", "hdfs://namenode:8020/dir", "file:///dir") for writing and takes it over; see forstfs.Open. nil options open an existing volume
-// with the defaults. Volumes opened by URL share one cache in memory, one for each cache directory, and budgets of memory and requests
+// with the defaults. Parameters of the URL may set the cache (docs/cache.md). Volumes opened by URL share one cache in memory, one for each cache directory, and budgets of memory and requests
 // (forstfs.Shared), unless o.Shared says otherwise.
 func Open(ctx context.Context, url string, o *forstfs.Options) (*forstfs.FS, error) {
+	url, o, err := withCache(url, o)
+	if err != nil {
+		return nil, err
+	}
 	store, err := OpenStore(ctx, url)
 	if err != nil {
 		return nil, err
@@ -39,6 +47,10 @@ func Open(ctx context.Context, url string, o *forstfs.Options) (*forstfs.FS, err
 
 // OpenReadOnly opens the volume at a URL for reading; see forstfs.OpenReadOnly.
 func OpenReadOnly(ctx context.Context, url string, o *forstfs.Options) (*forstfs.FS, error) {
+	url, o, err := withCache(url, o)
+	if err != nil {
+		return nil, err
+	}
 	store, err := OpenStore(ctx, readOnly(url))
 	if err != nil {
 		return nil, err

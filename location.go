@@ -61,7 +61,7 @@ func parseTwo(from, to string) (f, t *url.URL, err error) {
 // parameters are those that say where a store is, not how a process uses it.
 func parameters(u *url.URL) string {
 	q := u.Query()
-	for _, how := range []string{"mode", "create", "guard"} {
+	for _, how := range append([]string{"mode", "create", "guard"}, cacheParameters...) {
 		q.Del(how)
 	}
 	return q.Encode()

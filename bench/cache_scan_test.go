@@ -113,7 +113,7 @@ func TestColdScan(t *testing.T) {
 }
 
 // rawRanges fetches as many bytes from the data objects in ranges, some at once, without a volume.
-func rawRanges(t *testing.T, s driver.Store, size, deep, part int) time.Duration {
+func rawRanges(t testing.TB, s driver.Store, size, deep, part int) time.Duration {
 	t.Helper()
 	type rng struct {
 		key    string
@@ -146,4 +146,42 @@ func rawRanges(t *testing.T, s driver.Store, size, deep, part int) time.Duration
 	}
 	wg.Wait()
 	return time.Since(start)
+}
+
+// BenchmarkColdScanPebble reads a cold database of 80 MB from its first key to its last, in real time, beside raw ranged GETs of as many bytes in turns. There is no
+// target: Pebble opens one table after the other and says how far it reads ahead.
+func BenchmarkColdScanPebble(b *testing.B) {
+	home := coldHome(b)
+	raw := fault.New(handle(b, home), &fault.Options{Latency: fault.FixedLatency(28*time.Millisecond, getLatency, bandwidth)})
+	var ours, theirs time.Duration
+	var bytes int64
+	rows := 0
+	for b.Loop() {
+		v, db := cold(b, home, true, 8<<20, nil)
+		before := v.Metrics().Store.Sum("get", "").In
+		start := time.Now()
+		it, err := db.NewIter(nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for ok := it.First(); ok; ok = it.Next() {
+			rows++
+		}
+		if err := it.Close(); err != nil {
+			b.Fatal(err)
+		}
+		ours += time.Since(start)
+		fetched := v.Metrics().Store.Sum("get", "").In - before
+		bytes += fetched
+		shut(b, v, db)
+		theirs += rawRanges(b, raw, int(fetched), 3, 8<<20)
+	}
+	if rows != b.N*coldRecords {
+		b.Fatalf("%d rows, want %d", rows, b.N*coldRecords)
+	}
+	b.ReportMetric(float64(theirs)/float64(ours), "x-raw")
+	b.ReportMetric(float64(bytes)/1e6/float64(b.N), "MB")
+	if err := raw.Close(); err != nil {
+		b.Fatal(err)
+	}
 }

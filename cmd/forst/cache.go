@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/forst-go/forst/cache/disk"
 	"github.com/forst-go/forst/forstfs"
+	"github.com/forst-go/forst/internal/bytesize"
 )
 
 type warmResult struct {
@@ -97,13 +97,11 @@ func bar(done, all int64) string {
 
 // bytesFlag reads a number of bytes with a unit.
 func bytesFlag(name, s string) (int64, error) {
-	digits := strings.TrimRight(s, "KMGTPiBkb ")
-	n, err := strconv.ParseFloat(digits, 64)
-	unit, ok := map[string]float64{"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}[strings.ToUpper(strings.TrimSpace(s[len(digits):]))]
-	if err != nil || !ok || n < 0 || n*unit > 1<<60 {
-		return 0, usagef("--%s %q: give a number of bytes with a unit, as 500MB or 20GiB", name, s)
+	n, err := bytesize.Parse(s)
+	if err != nil {
+		return 0, usagef("--%s %v", name, err)
 	}
-	return int64(n * unit), nil
+	return n, nil
 }
 
 func (a *app) cacheCommand() *cobra.Command {
