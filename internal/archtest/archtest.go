@@ -28,7 +28,7 @@ var floors = [][]string{
 	{"forstfs"},
 	{"engineadapter/internal/enginefs"},
 	{"engineadapter/*"},
-	{"state", "move"},
+	{"state", "forstprom", "move"},
 	{"state/*"},
 	{".", "conformance", "internal/testenv"},
 	{"internal/automount"},
@@ -52,6 +52,7 @@ var rooms = []room{
 	{prefix: "google.golang.org/protobuf", shipped: []string{"forstfs/hdfs", "state/protostate"}}, // the messages of Hadoop's protocols
 	{prefix: "github.com/syndtr/goleveldb", shipped: []string{"engineadapter/*", "bench", "examples/*"}, tests: []string{"move", "conformance"}},
 	{prefix: "github.com/hashicorp/golang-lru", shipped: []string{"cache", "forstfs"}},
+	{prefix: "github.com/prometheus/client_golang", shipped: []string{"forstprom"}},
 	{prefix: "github.com/klauspost/compress", shipped: []string{"internal/journal"}},
 	{prefix: "github.com/spf13/", shipped: []string{"cmd/*"}},
 	{prefix: "golang.org/x/exp/rand", tests: []string{"engineadapter/pebblev1"}}, // Pebble v1 asks its tests for it
