@@ -4,6 +4,7 @@ import (
 	"os"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/forst-go/forst/conformance"
 )
@@ -21,4 +22,23 @@ func TestChurn(t *testing.T) {
 	for _, seed := range seeds {
 		conformance.Churn(t, memMaker(), seed, goal, size)
 	}
+}
+
+// TestChurnLocal and TestChurnS3 make fewer of them, on real stores.
+func TestChurnLocal(t *testing.T) { churnElsewhere(t, localMaker(), 30, 300) }
+
+func TestChurnS3(t *testing.T) {
+	t.Parallel()
+	churnElsewhere(t, s3Maker(t), 15, 150)
+}
+
+func churnElsewhere(t *testing.T, m conformance.Maker, goal, nightly int) {
+	seed := uint64(time.Now().UnixNano())
+	if s, err := strconv.ParseUint(os.Getenv("FORST_CHURN_SEED"), 10, 64); err == nil {
+		seed = s
+	}
+	if os.Getenv("FORST_NIGHTLY") != "" {
+		goal = nightly
+	}
+	conformance.Churn(t, m, seed, goal, 6000) // says the seed
 }

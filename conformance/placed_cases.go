@@ -214,6 +214,7 @@ func (s *stoppable) Put(ctx context.Context, key string, p []byte, o driver.PutO
 func lagBound(e *placedEnv) {
 	st := &stoppable{Store: e.store()}
 	s := newPlacedScript(e.fsEnv, e.p)
+	s.fenceCheck = -1
 	e.must(s.mount(st, memdisk.New()))
 	e.must(s.create("/1.log"))
 	e.must(s.write("/1.log", 10))
@@ -290,4 +291,42 @@ func lagBound(e *placedEnv) {
 		e.Errorf("nothing is behind, and the metrics say %+v", m)
 	}
 	e.must(s.v.Close())
+}
+
+// fencedLog: another process takes the volume over. A writer that commits to its log alone learns of it by itself, and acknowledges nothing from then on.
+func fencedLog(e *placedEnv) {
+	st := &stoppable{Store: e.store()}
+	s := newPlacedScript(e.fsEnv, e.p)
+	s.fenceCheck = 20 * time.Millisecond
+	e.must(s.mount(st, memdisk.New()))
+	e.must(s.create("/1.log"))
+	e.must(s.write("/1.log", 10))
+	e.must(s.sync("/1.log"))
+	o := smallOptions()
+	o.AcceptLoss = true
+	v, err := forstfs.Open(e.ctx, e.store(), o)
+	e.must(err)
+	for began := time.Now(); ; {
+		err := s.write("/1.log", 10)
+		if err == nil {
+			err = s.sync("/1.log")
+		}
+		if err != nil {
+			if !errors.Is(err, forstfs.ErrFenced) {
+				e.Errorf("fenced: %v", err)
+			}
+			break
+		}
+		if time.Since(began) > watchdog/2 {
+			e.Fatalf("a writer that is fenced goes on acknowledging")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := s.open["/1.log"].Sync(); !errors.Is(err, forstfs.ErrFenced) {
+		e.Errorf("and then: %v", err)
+	}
+	if err := s.v.Close(); !errors.Is(err, forstfs.ErrFenced) {
+		e.Errorf("Close: %v", err)
+	}
+	e.must(v.Close())
 }

@@ -41,6 +41,7 @@ var placedCases = []PlacedCase{
 	{"place/a-lost-disk-is-refused", lostDisk},
 	{"place/renames-and-links-cross", crossings},
 	{"place/sync-honours-the-lag", lagBound},
+	{"place/a-fenced-log-learns-of-it", fencedLog},
 }
 
 // RunPlacement checks what is promised about volumes with files on a local disk: the machine loses power at each moment, each operation on the disk fails, the disk is lost, files
@@ -88,6 +89,8 @@ type placedScript struct {
 	v    *forstfs.FS
 	open map[string]*forstfs.File
 	n    int
+
+	fenceCheck time.Duration // Options.FenceCheck
 
 	mu   sync.Mutex
 	plan *placedPlan
@@ -293,7 +296,7 @@ func (s *placedScript) life(gen int) error {
 
 func (s *placedScript) options() *forstfs.Options {
 	o := smallOptions()
-	o.Placement, o.MaxLag, o.LocalDir = s.p.Placement, s.p.MaxLag, "in memory"
+	o.Placement, o.MaxLag, o.LocalDir, o.FenceCheck = s.p.Placement, s.p.MaxLag, "in memory", s.fenceCheck
 	return o
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -61,7 +62,7 @@ func TestDurabilityS3(t *testing.T) {
 	}
 	m, ran := s3Maker(t), 0
 	for _, c := range conformance.DurabilityCases() {
-		if strings.HasPrefix(c.Name, "crash/") || c.Name == "fault/every-read-short" {
+		if strings.HasPrefix(c.Name, "crash/") || slices.Contains([]string{"fault/every-read-short", "snapshot/every-crash-point", "clone/every-crash-point"}, c.Name) {
 			t.Run(c.Name, func(t *testing.T) { c.Run(t, m) })
 			ran++
 		}

@@ -14,6 +14,7 @@ import (
 	"path"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/forst-go/forst/internal/localdisk"
@@ -51,6 +52,8 @@ type localDir struct {
 	vol   [16]byte // the volume that it goes with
 	id    [16]byte // its own
 	epoch uint64   // of the last writer that used it
+
+	alone atomic.Int64 // Syncs of logs that no frame knows of
 
 	mu     sync.Mutex
 	sizes  map[namespace.Inode]int64 // of files that have bytes

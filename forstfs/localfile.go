@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/forst-go/forst/internal/localdisk"
 	"github.com/forst-go/forst/internal/mutant"
@@ -143,7 +144,47 @@ func (v *FS) syncLocal(ctx context.Context, n *node) error {
 	} else if err := v.waitBorn(ctx, n); err != nil {
 		return err
 	}
-	return storeErr(n.loc.sync())
+	if err := n.loc.sync(); err != nil {
+		return storeErr(err)
+	}
+	if n.wal {
+		v.home.alone.Add(1)
+	}
+	return v.Err() // of a writer that has been fenced meanwhile nothing counts
+}
+
+// watchFence lets a writer whose commits make no frames learn that it was fenced. It puts the record of the local directory into the order once more: the
+// frame finds its number taken.
+func (v *FS) watchFence() {
+	if v.home == nil || !v.o.Placement.Local(ClassWAL) || v.o.MaxLag > 0 || v.o.FenceCheck < 0 {
+		return
+	}
+	tick := time.NewTicker(v.o.FenceCheck)
+	defer tick.Stop()
+	var seen int64
+	var acked uint64
+	for {
+		select {
+		case <-v.packer.ctx.Done():
+			return
+		case <-v.Failed():
+			return
+		case <-tick.C:
+		}
+		n, frames := v.home.alone.Load(), v.journal.Acked()
+		if n == seen || frames != acked {
+			seen, acked = n, frames
+			continue
+		}
+		seen = n
+		v.mu.Lock()
+		err := v.issue(v.recordOps()...)
+		v.mu.Unlock()
+		if err == nil {
+			_ = v.wait(v.packer.ctx) // what it finds is the volume's error
+		}
+		acked = v.journal.Acked()
+	}
 }
 
 // waitBorn waits until the name of a new file is in the volume, as a local directory holds no names.

@@ -213,6 +213,7 @@ func (v *FS) start(ctx context.Context) error {
 	v.wg.Go(v.gc.run)
 	v.wg.Go(v.packer.run)
 	v.wg.Go(v.runErrands)
+	v.wg.Go(v.watchFence)
 	v.wg.Go(v.afterTakeover)
 	v.packer.poke()
 	return v.keepLocal(ctx)

@@ -68,6 +68,10 @@ type Options struct {
 	// MaxLag, with a WAL on the local disk, makes its bytes follow into the volume: Sync returns when they are on the disk, but waits while anything that an earlier Sync
 	// acknowledged more than MaxLag ago has not reached the volume. 0: nothing follows.
 	MaxLag time.Duration
+	// FenceCheck is how often a writer whose logs are on the local disk alone writes a frame that nobody asked for, so that it learns when another
+	// process has taken the volume over: Sync of its logs fails then, as all else does. It costs a PUT, and only when such a Sync was acknowledged since, and no
+	// frame. 0 means 10 s, negative: it learns at its next frame.
+	FenceCheck time.Duration
 	// AcceptLoss opens a volume without the local directory that it was written with. What was only there is given up for good; a read-only volume just
 	// shows what is in the volume.
 	AcceptLoss bool
@@ -150,6 +154,7 @@ func (o *Options) EnsureDefaults() *Options {
 	def(&d.ImageFrames, 1000)
 	def(&d.ImageBytes, 64<<20)
 	def(&d.RequestInterval, errandTime)
+	def(&d.FenceCheck, 10*time.Second)
 	if d.MaxLag > 0 && (d.FlushDelay < 0 || d.FlushDelay > d.MaxLag/4) {
 		d.FlushDelay = d.MaxLag / 4 // what follows sets out by itself
 	}

@@ -122,9 +122,16 @@ func (a *app) printCheck(r fsckResult, asJSON bool) error {
 type gcResult struct {
 	Volume    string            `json:"volume"`
 	Requested bool              `json:"requested"`
+	Swept     *gcSwept          `json:"swept,omitempty"`
 	Orphans   []forstfs.Finding `json:"orphans"`
 	Pending   int               `json:"pending"`
 	Holds     []gcHold          `json:"holds"`
+}
+
+// gcSwept is what --now did.
+type gcSwept struct {
+	Objects int `json:"objects"` // data objects and bodies of snapshots
+	Journal int `json:"journal"` // frames and images
 }
 
 type gcHold struct {
@@ -143,6 +150,11 @@ func (a *app) gcCommand() *cobra.Command {
 alone deletes: at its next image, within minutes, or when the volume is opened again. It
 never disturbs the writer. Holds of clones that are gone for certain are removed at once.
 
+A volume that nobody has open is swept by nobody. --now does it here: it takes the volume
+over and sweeps it. Unless --take-over is given it watches the volume for some seconds
+first, and refuses if somebody writes. A program that has it open and is idle is not
+noticed, and is fenced; leave out --now if there may be one.
+
 A clone that was never born (its cloner was killed) keeps its snapshot for ever. After
 --abandoned its place is made a tombstone, so that it never can be born, and its hold
 is removed; a cloner that is still at work fails then, and nothing else.`,
@@ -150,10 +162,18 @@ is removed; a cloner that is still at work fails then, and nothing else.`,
 	}
 	asJSON := jsonFlag(cmd)
 	dry := cmd.Flags().Bool("dry-run", false, "only list")
+	now := cmd.Flags().Bool("now", false, "take the volume over and sweep it here")
+	take := addTakeOver(cmd)
 	abandoned := cmd.Flags().Duration("abandoned", 0, "give up clones that were not born after this `time`, for example 24h (default: never)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		ctx := cmd.Context()
 		raw := args[0]
+		switch {
+		case *now && *dry:
+			return usagef("--dry-run changes nothing, --now does: choose one")
+		case *take.force && !*now:
+			return usagef("--take-over goes with --now; without it the writer sweeps, and is not disturbed")
+		}
 		open, at := forst.Beside, raw
 		if *dry {
 			open, at = openStore, readOnlyURL(raw)
@@ -181,7 +201,13 @@ is removed; a cloner that is still at work fails then, and nothing else.`,
 		if err != nil {
 			return err
 		}
-		if !*dry {
+		switch {
+		case *dry:
+		case *now:
+			if res.Swept, err = sweepNow(ctx, raw, take); err != nil {
+				return err
+			}
+		default:
 			if err := forstfs.RequestCollect(ctx, s, o); err != nil {
 				return err
 			}
@@ -193,6 +219,20 @@ is removed; a cloner that is still at work fails then, and nothing else.`,
 		return a.printGC(res)
 	}
 	return cmd
+}
+
+// sweepNow does as the owner of a volume what a request asks the owner for.
+func sweepNow(ctx context.Context, raw string, take takeOverFlags) (_ *gcSwept, err error) {
+	v, err := take.open(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, v.Close()) }()
+	if err := v.Checkpoint(ctx); err != nil {
+		return nil, err
+	}
+	r, err := v.Sweep(ctx)
+	return &gcSwept{Objects: r.Orphans, Journal: r.Journal}, err
 }
 
 func (a *app) printGC(r gcResult) error {
@@ -215,6 +255,9 @@ func (a *app) printGC(r gcResult) error {
 	done := "nothing was changed"
 	if r.Requested {
 		done = "the writer, or the next one, will sweep"
+	}
+	if r.Swept != nil {
+		done = "swept"
 	}
 	_, err := fmt.Fprintf(a.out, "%s: %s objects that nobody needs (%s), %s pending; %s\n", r.Volume, count(len(r.Orphans)), size(bytes), count(r.Pending), done)
 	return err
