@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"context"
 	"encoding/binary"
 	"math/rand/v2"
 	"sync"
@@ -12,9 +11,12 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/forst-go/forst/cache"
+	"github.com/forst-go/forst/cache/disk"
 	"github.com/forst-go/forst/engineadapter/pebblev2"
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/forstfs/local"
+	"github.com/forst-go/forst/internal/meter"
 	"github.com/forst-go/forst/state"
 )
 
@@ -26,18 +28,18 @@ func BenchmarkStateUpdates(b *testing.B) {
 	n := records() / 2
 	for _, mode := range []struct {
 		name  string
-		round func(b *testing.B, u updater, n, updates int) span
+		round func(b *testing.B, u updater, pick picker, updates int) span
 	}{{"blocking", blocking}, {"async", async}} {
 		b.Run("hot/"+mode.name, func(b *testing.B) {
 			const updates = 40_000
 			cache := max(int64(n)*120*3, 512<<20)
 			var remote, onDisk, raw span
 			for b.Loop() {
-				p, l, r := rawJob(b, n, cache), stateUpdates(b, n, localRoot(b), stateMemory(b, cache)), stateUpdates(b, n, injected(b), stateMemory(b, cache))
+				p, l, r := rawJob(b, n, cache, 0), stateUpdates(b, n, localRoot(b), stateMemory(b, cache), 0), stateUpdates(b, n, injected(b), stateMemory(b, cache), 0)
 				for range 5 {
-					raw.add(blocking(b, p, n, updates))
-					onDisk.add(mode.round(b, l, n, updates))
-					remote.add(mode.round(b, r, n, updates))
+					raw.add(blocking(b, p, evenly(n), updates))
+					onDisk.add(mode.round(b, l, evenly(n), updates))
+					remote.add(mode.round(b, r, evenly(n), updates))
 				}
 				p.close()
 				l.close()
@@ -50,6 +52,74 @@ func BenchmarkStateUpdates(b *testing.B) {
 			b.ReportMetric(float64(raw.cpu)/float64(remote.cpu), "x-raw-cpu")
 			b.ReportMetric(float64(remote.cpu.Nanoseconds())/(5*updates*float64(b.N)), "cpu-ns/update")
 		})
+	}
+}
+
+// BenchmarkStateColdUpdates: as above, with caches for a tenth of the state: 2 % in memory for the engine and 10 % on the local disk (for the jobs on the local disk:
+// 10 % in the engine's cache). Keys are chosen evenly, so nine of ten updates miss, or skewed, as the keys of most streams are. The bound is what the latency
+// leaves: reads in flight / (24 ms * misses per update).
+func BenchmarkStateColdUpdates(b *testing.B) {
+	n := records() / 2
+	size := int64(n) * 120
+	memtable := uint64(max(size/100, 256<<10)) // otherwise it would be a cache of rows that holds all that changes
+	for _, keys := range []struct {
+		name string
+		pick picker
+	}{{"even", evenly(n)}, {"skewed", skewed(n)}} {
+		for _, mode := range []struct {
+			name    string
+			round   func(b *testing.B, u updater, pick picker, updates int) span
+			updates int
+		}{{"blocking", blocking, 3_200}, {"async", async, 12_000}} {
+			b.Run(keys.name+"/"+mode.name, func(b *testing.B) {
+				var remote, onDisk, raw span
+				var gets int64
+				var peak int64
+				rounds := 0
+				for b.Loop() {
+					blocks, err := cache.New(&cache.Options{Memory: 1 << 20, Disk: disk.Options{Dir: b.TempDir(), Size: max(size/10, 1<<20), Reserve: -1}})
+					check(b, err)
+					store := meter.New(injected(b))
+					p, l := rawJob(b, n, size/10, memtable), stateUpdates(b, n, localRoot(b), stateMemory(b, max(size/10, 1<<20)), memtable)
+					r := stateUpdates(b, n, store, state.NewMemoryWith(max(size/50, 1<<20), blocks), memtable)
+					mode.round(b, r, keys.pick, mode.updates) // fills the caches
+					for range 3 {
+						raw.add(blocking(b, p, keys.pick, mode.updates))
+						onDisk.add(mode.round(b, l, keys.pick, mode.updates))
+						before := store.Snapshot()
+						remote.add(mode.round(b, r, keys.pick, mode.updates))
+						did := store.Snapshot().Sub(before)
+						gets += did.Sum("get", "").Requests
+						rounds++
+					}
+					peak = max(peak, r.backend.Metrics().ReadPeak)
+					p.close()
+					l.close()
+					r.close()
+				}
+				all := float64(rounds * mode.updates)
+				b.ReportMetric(all/remote.wall.Seconds(), "updates/s")
+				b.ReportMetric(float64(gets)/all, "GETs/update")
+				b.ReportMetric(float64(peak), "peak-reads")
+				b.ReportMetric(float64(onDisk.wall)/float64(remote.wall), "x-local")
+				b.ReportMetric(float64(raw.wall)/float64(remote.wall), "x-raw")
+			})
+		}
+	}
+}
+
+// picker chooses the next key.
+type picker func(*rand.Rand) int64
+
+func evenly(n int) picker { return func(r *rand.Rand) int64 { return r.Int64N(int64(n)) } }
+
+// skewed: three quarters of the updates are about a hundredth of the keys.
+func skewed(n int) picker {
+	return func(r *rand.Rand) int64 {
+		if r.IntN(4) > 0 {
+			return r.Int64N(int64(n) / 100)
+		}
+		return r.Int64N(int64(n))
 	}
 }
 
@@ -87,10 +157,12 @@ type updater struct {
 	update func(k int64) error
 	start  func(k int64) *state.Future[state.Maybe[[]byte]] // nil for a job without futures
 	close  func()
+
+	backend *state.Backend // nil for a job without one
 }
 
 // blocking: 64 goroutines that wait for each update.
-func blocking(b *testing.B, u updater, n, updates int) span {
+func blocking(b *testing.B, u updater, pick picker, updates int) span {
 	b.Helper()
 	const workers = 64
 	var wg sync.WaitGroup
@@ -99,7 +171,7 @@ func blocking(b *testing.B, u updater, n, updates int) span {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(w), uint64(begin.at.UnixNano())))
 			for range updates / workers {
-				if err := u.update(rng.Int64N(int64(n))); err != nil {
+				if err := u.update(pick(rng)); err != nil {
 					b.Error(err)
 					return
 				}
@@ -111,13 +183,13 @@ func blocking(b *testing.B, u updater, n, updates int) span {
 }
 
 // async: one goroutine that has as many updates in flight as the backend admits.
-func async(b *testing.B, u updater, n, updates int) span {
+func async(b *testing.B, u updater, pick picker, updates int) span {
 	b.Helper()
 	begin := started()
 	rng := rand.New(rand.NewPCG(1, uint64(begin.at.UnixNano())))
 	fs := make([]*state.Future[state.Maybe[[]byte]], 0, updates)
 	for range updates {
-		fs = append(fs, u.start(rng.Int64N(int64(n))))
+		fs = append(fs, u.start(pick(rng)))
 	}
 	for _, f := range fs {
 		_, err := f.Wait(ctx)
@@ -126,10 +198,10 @@ func async(b *testing.B, u updater, n, updates int) span {
 	return begin.end()
 }
 
-func rawJob(b *testing.B, n int, cache int64) updater {
+func rawJob(b *testing.B, n int, cache int64, memtable uint64) updater {
 	b.Helper()
 	c := pebble.NewCache(cache)
-	o := pebblev2.Tune(&pebble.Options{FS: vfs.Default, Cache: c, DisableWAL: true})
+	o := pebblev2.Tune(&pebble.Options{FS: vfs.Default, Cache: c, DisableWAL: true, MemTableSize: memtable})
 	db, err := pebble.Open(b.TempDir(), o)
 	check(b, err)
 	var locks [256]sync.Mutex // a key's updates follow one another, as in a job
@@ -165,9 +237,11 @@ func rawJob(b *testing.B, n int, cache int64) updater {
 	return u
 }
 
-func stateUpdates(b *testing.B, n int, root driver.Store, memory *state.Memory) updater {
+func stateUpdates(b *testing.B, n int, root driver.Store, memory *state.Memory, memtable uint64) updater {
 	b.Helper()
-	sb, err := state.Create(context.Background(), root, stateJob(state.AllKeys(128), "a", memory))
+	o := stateJob(state.AllKeys(128), "a", memory)
+	o.Engine = func(o *pebble.Options) { o.MemTableSize = memtable }
+	sb, err := state.Create(ctx, root, o)
 	check(b, err)
 	v := newBlobs(b, sb)
 	rng := rand.NewChaCha8([32]byte{2})
@@ -198,6 +272,7 @@ func stateUpdates(b *testing.B, n int, root driver.Store, memory *state.Memory) 
 			key := Key(uint64(k))
 			return v.UpdateAsync(ctx, state.BytesKey(key[:]), change)
 		},
-		close: func() { check(b, sb.Close()); check(b, memory.Close()); check(b, root.Close()) },
+		close:   func() { check(b, sb.Close()); check(b, memory.Close()); check(b, root.Close()) },
+		backend: sb,
 	}
 }

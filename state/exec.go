@@ -116,10 +116,9 @@ const worthGoroutine = 100 * time.Microsecond
 
 func (e *readers) init(o *Options) { e.max = int64(o.MaxReads) }
 
+// run reads the batch, or hands it to readers who will.
 func (e *readers) run(m *multiGet) {
-	e.help(m)
-	for e.timed(m) {
-		e.help(m)
+	for !e.help(m) && e.timed(m) {
 	}
 }
 
@@ -149,18 +148,20 @@ func (e *readers) get(s *shard, key []byte) ([]byte, error) {
 	return v, err
 }
 
-// help starts readers beside this one when reads are slow: as many as the average says would bring the batch down to the time of one.
-func (e *readers) help(m *multiGet) {
+// help starts readers beside this one when reads are slow: as many as the average says would bring the batch down to the time of one. true: each
+// read that is left has a reader, so the executor is free to take the next batch.
+func (e *readers) help(m *multiGet) (all bool) {
 	slow := time.Duration(e.nanos.Load())
-	if slow < worthGoroutine {
-		return
+	left := int64(m.left())
+	if slow < worthGoroutine || left == 0 {
+		return false
 	}
-	want := min(int64(m.left())-1, int64(slow/(worthGoroutine/4)))
-	for ; want > 0; want-- {
+	want := min(left, int64(slow/(worthGoroutine/4)))
+	for started := int64(0); started < want; started++ {
 		n := e.extra.Add(1)
 		if n > e.max {
 			e.extra.Add(-1)
-			return
+			return false
 		}
 		for p := e.peak.Load(); n > p && !e.peak.CompareAndSwap(p, n); p = e.peak.Load() {
 		}
@@ -170,6 +171,7 @@ func (e *readers) help(m *multiGet) {
 			}
 		})
 	}
+	return want == left
 }
 
 // writeLoop is one write executor: it takes what is ready and writes it as one batch for each database.

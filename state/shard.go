@@ -19,15 +19,16 @@ const dbDir = "/db"
 
 // shard is one volume with one database. It serves a range of key groups.
 type shard struct {
-	number  int
-	name    string
-	keys    KeyGroups
-	vol     *forstfs.FS
-	db      *pebble.DB
-	write   *pebble.WriteOptions
-	schema  *schema
-	window  window
-	flushed atomic.Int64 // flushes that have ended
+	number      int
+	name        string
+	keys        KeyGroups
+	vol         *forstfs.FS
+	db          *pebble.DB
+	write       *pebble.WriteOptions
+	schema      *schema
+	window      window
+	compactions *compactions
+	flushed     atomic.Int64 // flushes that have ended
 }
 
 // openShard opens the database in a volume, which it closes if that fails.
@@ -53,6 +54,10 @@ func openShard(number int, name string, keys KeyGroups, vol *forstfs.FS, o *Opti
 	}
 	opts.EventListener.FlushEnd = func(pebble.FlushInfo) { s.flushed.Add(1) }
 	pebblev2.Tune(opts)
+	s.compactions = newCompactions(&s.window)
+	if opts.Experimental.CompactionScheduler == nil {
+		opts.Experimental.CompactionScheduler = s.compactions
+	}
 	s.window.init(int64(opts.MemTableSize))
 	s.db, err = pebble.Open(dbDir, opts)
 	if err == nil {
@@ -221,6 +226,7 @@ func (s *shard) captured() {
 		size = int64(m.Size)
 	}
 	s.window.end(size)
+	s.compactions.UpdateGetAllowedWithoutPermission()
 }
 
 // waitFlushed waits for seal's channel.
