@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -87,6 +88,32 @@ func TestSync(t *testing.T) {
 	}
 	if n != 3 {
 		t.Errorf("%d syncs of three DataNodes for five objects with sync=replicated and one with sync=hsync, want 3", n)
+	}
+}
+
+// TestSyncOnClose: DataNodes with dfs.datanode.synconclose sync what is written without asking for it, as docs/hdfs.md says, and say so to whom asks them. It has
+// a cluster of its own, so it runs at night.
+func TestSyncOnClose(t *testing.T) {
+	if os.Getenv("FORST_NIGHTLY") == "" {
+		return
+	}
+	cluster := testenv.StartHDFS(t, "dfs.datanode.synconclose", "true")
+	s := open(t, config(t, cluster.URL(t)))
+	if err := s.Put(t.Context(), "key", make([]byte, 100_000), driver.PutOptions{IfAbsent: true}); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(2 * time.Minute); cluster.Syncs(t) < 3; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d syncs of three DataNodes that sync on close", cluster.Syncs(t))
+		}
+	}
+	for _, told := range cluster.Settings(t, "dfs.datanode.synconclose") {
+		if told != "true" {
+			t.Errorf("a DataNode says %q of its setting", told)
+		}
+	}
+	if told := testenv.HDFS(t).Settings(t, "dfs.datanode.synconclose"); len(told) != 3 || told[0] != "" {
+		t.Errorf("DataNodes without the setting say %q", told)
 	}
 }
 

@@ -257,6 +257,38 @@ func (h *HDFSCluster) Syncs(t testing.TB) (n int64) {
 	return n
 }
 
+// Settings are what the DataNodes say of a setting in their configuration; empty where it has none.
+func (h *HDFSCluster) Settings(t testing.TB, name string) (values []string) {
+	t.Helper()
+	if h.web == "" {
+		t.Fatalf("the web address of the NameNode is missing: set %s", EnvHDFSWeb)
+	}
+	nodes, err := liveNodes(t.Context(), h.web)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range nodes {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+d.InfoAddr+"/conf?name="+name, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Close = true
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNotFound {
+			t.Fatalf("HTTP %d, %v", resp.StatusCode, err)
+		}
+		_, value, _ := strings.Cut(string(body), "<value>")
+		value, _, _ = strings.Cut(value, "</value>")
+		values = append(values, value)
+	}
+	return values
+}
+
 func (h *HDFSCluster) node(t testing.TB, i int) *jvm {
 	t.Helper()
 	h.mustOwn(t)
