@@ -40,6 +40,8 @@ type simClone struct {
 	born bool          // somebody was told so
 	busy chan struct{} // capacity 1: held by the process that has it open
 	mine bool          // /mine was acknowledged
+	kept []string      // snapshots of the clone that were acknowledged
+	n    int           // snapshots of it that were asked for
 }
 
 // simSource is the root of the volume; clones lie beside it.
@@ -80,22 +82,25 @@ func (s *simulation) snapper(p *simProc, o *simOwner, v *forstfs.FS, r *rand.Ran
 		time.Sleep(millis(r, 0, 1500))
 		var err error
 		switch k := r.IntN(20); {
-		case k < 8:
+		case k < 7:
 			err = s.takeSnapshot(o, v)
-		case k < 10:
-			err = s.removeSnapshot(r, func(name string) error { return v.RemoveSnapshot(s.ctx, name) })
-		case k < 11: // as another process does, which only leaves a request
-			err = s.removeSnapshot(r, func(name string) error {
+		case k < 9:
+			err = s.removeSnapshot(x.some(r, false), func(name string) error { return v.RemoveSnapshot(s.ctx, name) })
+		case k < 10: // as another process does, which only leaves a request
+			err = s.removeSnapshot(x.some(r, false), func(name string) error {
 				return forstfs.RequestRemoveSnapshot(s.ctx, p.store(), s.snapOptions(p, r), name)
 			})
-		case k < 14:
-			s.clone(p, r)
+		case k < 12:
+			s.clone(p, r, x.some(r, false))
+			s.workInClone(p, r)
+		case k < 15:
+			err = s.cloneBeside(p, v, r)
 		case k < 16:
 			s.workInClone(p, r)
 		case k < 17:
 			_, err = forstfs.CollectHolds(s.ctx, p.store(), &forstfs.HoldsOptions{Options: s.snapOptions(p, r), Abandon: r.IntN(2) == 0})
 		default:
-			if q := x.some(r, true); q != nil {
+			if q := x.some(r, r.IntN(3) > 0); q != nil { // also one that is not committed: then it is not there, or whole
 				s.lookAt(p, r, q)
 			}
 		}
@@ -140,8 +145,7 @@ func (s *simulation) takeSnapshot(o *simOwner, v *forstfs.FS) error {
 	return err
 }
 
-func (s *simulation) removeSnapshot(r *rand.Rand, remove func(string) error) error {
-	q := s.snaps.some(r, false)
+func (s *simulation) removeSnapshot(q *simSnap, remove func(string) error) error {
 	if q == nil {
 		return nil
 	}
@@ -203,10 +207,30 @@ func (s *simulation) explainSnapshot(what string, q *simSnap, all found) error {
 	return nil
 }
 
+// cloneBeside clones a snapshot that the volume's owner removes meanwhile, after having given the cloner up, now and then. Whatever comes first: there is no clone, or
+// one that is whole.
+func (s *simulation) cloneBeside(p *simProc, v *forstfs.FS, r *rand.Rand) error {
+	q := s.snaps.some(r, true)
+	if q == nil {
+		return nil
+	}
+	s.net.note("clone beside a removal")
+	abandon, wait, o := r.IntN(2) == 0, millis(r, 0, 600), s.snapOptions(p, r)
+	over := make(chan error, 1)
+	go func() {
+		time.Sleep(wait)
+		if abandon {
+			_, _ = forstfs.CollectHolds(s.ctx, p.store(), &forstfs.HoldsOptions{Options: o, Abandon: true})
+		}
+		over <- s.removeSnapshot(q, func(name string) error { return v.RemoveSnapshot(s.ctx, name) })
+	}()
+	s.clone(p, r, q)
+	return <-over
+}
+
 // clone makes a clone of a snapshot in a place of its own.
-func (s *simulation) clone(p *simProc, r *rand.Rand) {
+func (s *simulation) clone(p *simProc, r *rand.Rand, q *simSnap) {
 	x := &s.snaps
-	q := x.some(r, false)
 	if q == nil {
 		return
 	}
@@ -327,10 +351,29 @@ func (s *simulation) writeClone(c *simClone, v *forstfs.FS, r *rand.Rand) error 
 	if err == nil {
 		err = v.Checkpoint(s.ctx)
 	}
+	if err == nil && r.IntN(3) == 0 { // it needs what the clone has borrowed, also when the clone itself does not any more
+		err = s.keepClone(c, v)
+	}
 	if err == nil && r.IntN(3) == 0 {
 		if _, err = v.Detach(s.ctx, nil); err == nil {
 			s.net.note("clone detached")
 		}
+	}
+	return err
+}
+
+// keepClone takes a snapshot of a clone.
+func (s *simulation) keepClone(c *simClone, v *forstfs.FS) error {
+	s.snaps.mu.Lock()
+	name := fmt.Sprintf("keep%d", c.n)
+	c.n++
+	s.snaps.mu.Unlock()
+	_, err := v.Snapshot(s.ctx, name, nil)
+	if err == nil {
+		s.net.note("snapshot of a clone")
+		s.snaps.mu.Lock()
+		c.kept = append(c.kept, name)
+		s.snaps.mu.Unlock()
 	}
 	return err
 }

@@ -39,6 +39,9 @@ func (s *simulation) finishSnaps(v *forstfs.FS, r *rand.Rand) error {
 	if err := errors.Join(v.Checkpoint(s.ctx), second(v.Sweep(s.ctx))); err != nil {
 		return err
 	}
+	if err := s.refusedDrop(p, v, r); err != nil {
+		return err
+	}
 	for _, c := range s.snaps.clones {
 		if err := s.finishClone(p, r, c); err != nil {
 			return fmt.Errorf("the clone %s of %s: %w", c.root, c.of.name, err)
@@ -77,6 +80,22 @@ func (s *simulation) restoreOne(p *simProc, v *forstfs.FS, r *rand.Rand, name st
 	return nil
 }
 
+// refusedDrop: who lends to a clone that lives cannot be dropped.
+func (s *simulation) refusedDrop(p *simProc, v *forstfs.FS, r *rand.Rand) error {
+	holds, err := forstfs.CollectHolds(s.ctx, p.store(), &forstfs.HoldsOptions{Options: s.snapOptions(p, r), DryRun: true})
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(holds, func(h forstfs.HoldInfo) bool { return h.State == forstfs.HoldAlive }) {
+		return nil
+	}
+	s.net.note("drop of a lender")
+	if err := v.Drop(s.ctx); !errors.Is(err, forstfs.ErrHeld) {
+		return unexpected("Drop of a lender that a clone needs: %v", err)
+	}
+	return nil
+}
+
 // finishClone opens a clone once more, if there is one, checks it, and makes it stand alone.
 func (s *simulation) finishClone(p *simProc, r *rand.Rand, c *simClone) error {
 	o := s.snapOptions(p, r)
@@ -95,6 +114,9 @@ func (s *simulation) finishClone(p *simProc, r *rand.Rand, c *simClone) error {
 	if err := s.fsck(p, c.root); err != nil {
 		return errors.Join(err, v.Close())
 	}
+	if err := s.finishKept(p, r, c, v); err != nil {
+		return errors.Join(err, v.Close())
+	}
 	info, err := v.Detach(s.ctx, nil)
 	if err == nil && info.Still > 0 {
 		err = fmt.Errorf("%d holds stay: %s", info.Still, info.Why)
@@ -108,6 +130,29 @@ func (s *simulation) finishClone(p *simProc, r *rand.Rand, c *simClone) error {
 	}
 	s.net.note("clone at the end")
 	return s.exactly(c.root)
+}
+
+// finishKept reads the snapshots of a clone, and removes them.
+func (s *simulation) finishKept(p *simProc, r *rand.Rand, c *simClone, v *forstfs.FS) error {
+	for _, name := range c.kept {
+		show, err := forstfs.OpenSnapshot(s.ctx, p.storeAt(c.root), name, s.snapOptions(p, r))
+		if err != nil {
+			return fmt.Errorf("its snapshot %s: %w", name, err)
+		}
+		if err := errors.Join(s.readClone(c, show), show.Close()); err != nil {
+			return fmt.Errorf("its snapshot %s: %w", name, err)
+		}
+	}
+	left, err := v.Snapshots(s.ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range left {
+		if err := v.RemoveSnapshot(s.ctx, l.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fsck must find nothing wrong.
