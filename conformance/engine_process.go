@@ -401,8 +401,7 @@ func (k *engineKiller) zombie(i int) (takeover time.Duration) {
 		k.Fatalf("round %d: %v", i, c.err)
 	}
 	said := c.last.Why + c.stderr.String()
-	// A panic with an error of the volume in it shows the error's type alone.
-	if c.last.What == "closed" || !strings.Contains(said, forstfs.ErrFenced.Error()) && !strings.Contains(said, "panic: (*fs.PathError)") {
+	if c.last.What == "closed" || !strings.Contains(said, forstfs.ErrFenced.Error()) {
 		k.Errorf("round %d: the process that went on ends with %+v, not as fenced: %.3000s", i, c.last, c.stderr.String())
 	}
 	if _, err := c.h.judge(got, never); err != nil {

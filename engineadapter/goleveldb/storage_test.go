@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/syndtr/goleveldb/leveldb"
@@ -21,6 +22,7 @@ import (
 	"github.com/forst-go/forst/engineadapter/goleveldb"
 	"github.com/forst-go/forst/engineadapter/internal/enginetest"
 	"github.com/forst-go/forst/forstfs"
+	"github.com/forst-go/forst/forstfs/driver"
 )
 
 func ok(t testing.TB, err error) {
@@ -508,4 +510,37 @@ func TestTune(t *testing.T) {
 	if got := goleveldb.Tune(mine); got != mine || mine.WriteBuffer != 1<<20 || mine.BlockSize != 4<<10 {
 		t.Errorf("Tune changes the caller's choices: %+v", mine)
 	}
+}
+
+// puts counts PUTs.
+type puts struct {
+	driver.Store
+	n atomic.Int64
+}
+
+func (p *puts) Put(ctx context.Context, key string, data []byte, o driver.PutOptions) error {
+	p.n.Add(1)
+	return p.Store.Put(ctx, key, data, o)
+}
+
+// TestSyncedWriteIsOnePut: a synced write costs one PUT; a table two, its object and the frame of the Sync that goleveldb asks for.
+func TestSyncedWriteIsOnePut(t *testing.T) {
+	store := &puts{Store: enginetest.MemHome().Open(t)}
+	s := must(goleveldb.Open(enginetest.OpenVol(t, store, &forstfs.Options{FlushDelay: -1}), "/db", nil))(t)
+	db := must(leveldb.Open(s, goleveldb.Tune(nil)))(t)
+	ok(t, db.Put([]byte("first"), nil, &opt.WriteOptions{Sync: true}))
+	before := store.n.Load()
+	for i := range 10 {
+		ok(t, db.Put(fmt.Append(nil, i), []byte("v"), &opt.WriteOptions{Sync: true}))
+	}
+	if n := store.n.Load() - before; n != 10 {
+		t.Errorf("%d PUTs for 10 synced writes", n)
+	}
+	before = store.n.Load()
+	write(t, s, table(1000), "x")
+	if n := store.n.Load() - before; n != 2 {
+		t.Errorf("%d PUTs for a table", n)
+	}
+	ok(t, db.Close())
+	ok(t, s.Close())
 }

@@ -16,8 +16,12 @@ import (
 
 // pebbleEngine is Pebble as the durability suite drives it.
 var pebbleEngine = conformance.Engine{Name: "pebblev1", EndsProcess: true, Open: func(vol *forstfs.FS, dir string, o conformance.EngineOptions) (conformance.Database, error) {
+	ended := func(err error) { // in good order: Pebble never learns of it
+		o.Fatal(err.Error())
+		select {}
+	}
 	po := &pebble.Options{
-		FS:                    pebblev1.New(vol),
+		FS:                    pebblev1.NewGuarded(vol, ended),
 		ErrorIfNotExists:      o.MustExist,
 		Logger:                fatalLogger{o.Fatal},
 		MemTableSize:          8 << 10,
@@ -28,13 +32,6 @@ var pebbleEngine = conformance.Engine{Name: "pebblev1", EndsProcess: true, Open:
 	}
 	po.Cache = pebble.NewCache(256 << 10)
 	defer po.Cache.Unref()
-	// A flush that fails is tried again at once, for ever: on a volume that has ended it would take a processor to itself.
-	po.EventListener = &pebble.EventListener{BackgroundError: func(err error) {
-		if vol.Err() != nil {
-			o.Fatal(err.Error())
-			select {}
-		}
-	}}
 	db, err := pebble.Open(dir, pebblev1.Tune(po))
 	if err != nil {
 		return nil, err

@@ -24,7 +24,8 @@
 // write its WAL or MANIFEST, as is the case when another process has taken the volume over (forstfs.ErrFenced). It calls
 // pebble.Options.Logger.Fatalf for most of it; a logger whose Fatalf does not return (it stops the goroutine with runtime.Goexit)
 // keeps the rest of the program going, which may close the volume and open it again. But a directory sync behind a marker
-// ends in a panic of a goroutine of Pebble's own. So plan for the end of the process, and start again after a pause.
+// ends in a panic of a goroutine of Pebble's own. So plan for the end of the process, and start again after a pause; NewGuarded lets the program end it
+// in good order.
 //
 // Reads that fail are errors of Get and of iterators, and may be repeated. An object that a newer writer deleted is reported as
 // forstfs.ErrStale, never as "not exist", which Pebble would take for corruption.
@@ -59,6 +60,14 @@ func New(vol *forstfs.FS) vfs.FS { return newFS(vol) }
 
 func newFS(vol *forstfs.FS) *fileSystem {
 	return &fileSystem{enginefs.FS{Vol: vol, Engine: engine}}
+}
+
+// NewGuarded is New for a program that wants to end in good order when its volume ends (forstfs.ErrFenced, forstfs.ErrFailed): ended is called, once, with the reason
+// before Pebble learns of it, and Pebble's calls wait until it has returned. So it may tell the rest of the program, wait for it, and end the process
+// (os.Exit); only if it returns does Pebble do what it does then, a panic among it. It must not wait for Pebble: no Close, no Flush. No commit is acknowledged any
+// more. A volume is also found to have ended when a call fails that only reads, or that flushes, so a flush does not spin.
+func NewGuarded(vol *forstfs.FS, ended func(reason error)) vfs.FS {
+	return &fileSystem{enginefs.FS{Vol: vol, Engine: engine, End: &enginefs.End{Do: ended}}}
 }
 
 // fileSystem adds to enginefs.FS what names a type of this Pebble.

@@ -87,7 +87,7 @@ func compareWithMem(t *testing.T, newHome func(testing.TB) home, seed, n uint64)
 		}
 		// The secondary cache needs files that can be written in place; a volume has a cache of its own.
 		text = strings.ReplaceAll(text, "  secondary_cache_enabled=true\n", "")
-		text = secondaryCache.ReplaceAllString(text, "secondary_cache_size_bytes=0") // it is among the options of Pebble, too
+		text = secondaryCache.ReplaceAllString(text, "secondary_cache_size_bytes=0")   // it is among the options of Pebble, too
 		text = strings.ReplaceAll(text, "  use_disk=true\n", "") + "  use_disk=true\n" // the disk is the volume
 		ok(t, os.WriteFile(dirs[i], []byte(text), 0o644))
 		t.Logf("%s:\n%s", dir, text)

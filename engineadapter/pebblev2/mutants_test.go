@@ -13,6 +13,7 @@ func TestMutants(t *testing.T) {
 enginefs/border-by-prefix           TestMount/Border
 enginefs/copy-unsynced              TestMount/Copies
 enginefs/dir-sync-dropped           TestContract/DurableWhenItSaysSo
+enginefs/end-not-told               TestGuarded/commit
 enginefs/eof-with-full-read         TestContract/ReadAtEOF
 enginefs/link-across-moves          TestMount/Copies
 enginefs/link-across-replaces       TestMount/Copies

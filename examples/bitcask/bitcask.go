@@ -46,8 +46,8 @@ type Change struct {
 	Remove     bool
 }
 
-// MaxLog is the size at which a new log is begun, in bytes.
-const MaxLog = 1 << 20
+// maxLog is the size at which a new log is begun, in bytes. Tests make it small.
+var maxLog int64 = 1 << 20
 
 var ctx = context.Background() // the volume bounds each request by itself
 
@@ -226,7 +226,7 @@ func (db *DB) append(changes []Change) (*forstfs.File, error) {
 	if db.err != nil {
 		return nil, db.err
 	}
-	if db.size >= MaxLog {
+	if db.size >= maxLog {
 		if db.err = db.begin(); db.err != nil {
 			return nil, db.err
 		}

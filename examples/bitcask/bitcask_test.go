@@ -44,6 +44,7 @@ func openStore(ctx context.Context, raw string) (driver.Store, error) {
 }
 
 func TestMain(m *testing.M) {
+	maxLog = 4 << 10
 	if conformance.RunEngineChild(openStore, engine) {
 		return
 	}
@@ -81,7 +82,7 @@ func TestLogsAndTables(t *testing.T) {
 	for round := range 3 {
 		vol, db := open()
 		for i := range 30 {
-			key, value := fmt.Sprint("key", i*(round+1)), fmt.Sprintf("%d %0100000d", round, i) // several logs a round
+			key, value := fmt.Sprint("key", i*(round+1)), fmt.Sprintf("%d %01000d", round, i) // several logs a round
 			if err := db.Commit([]Change{{Key: []byte(key), Value: []byte(value)}, {Key: []byte("gone"), Remove: i%2 == 1}}, i%10 == 0); err != nil {
 				t.Fatal(err)
 			}

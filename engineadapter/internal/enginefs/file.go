@@ -14,14 +14,17 @@ const noFD = ^uintptr(0)
 // File is a handle of a file of the volume, open for writing (from CreateFile and Reuse) or for reading (from OpenFile).
 type File struct {
 	f *forstfs.File
-	e *Engine
+	a *FS
 }
 
 // Close of a table or blob file returns when its bytes are in the store. Close of any other file makes nothing durable.
-func (f File) Close() error { return f.f.Close() }
+func (f File) Close() error { return f.a.seen(f.f.Close()) }
 
 // Read reads on from the handle's own position; it may give less than asked for.
-func (f File) Read(p []byte) (int, error) { return f.f.Read(p) }
+func (f File) Read(p []byte) (int, error) {
+	n, err := f.f.Read(p)
+	return n, f.a.seen(err)
+}
 
 // ReadAt fills p or returns an error: nil when the last byte read is the file's last one (Pebble drops what came with an io.EOF),
 // io.EOF when the file ends before p is full. It may run in parallel with itself.
@@ -32,15 +35,21 @@ func (f File) ReadAt(p []byte, off int64) (int, error) {
 			return n, io.EOF
 		}
 	}
+	if err != nil && err != io.EOF {
+		err = f.a.seen(err)
+	}
 	return n, err
 }
 
 // Write appends. The bytes are copied before it returns; one Write or Sync at a time. Other handles see them at once.
-func (f File) Write(p []byte) (int, error) { return f.f.Write(p) }
+func (f File) Write(p []byte) (int, error) {
+	n, err := f.f.Write(p)
+	return n, f.a.seen(err)
+}
 
 // WriteAt is not supported, see FS.InPlace.
 func (f File) WriteAt([]byte, int64) (int, error) {
-	return 0, &os.PathError{Op: "write at an offset", Path: f.f.Name(), Err: f.e.Unsupported}
+	return 0, &os.PathError{Op: "write at an offset", Path: f.f.Name(), Err: f.a.Engine.Unsupported}
 }
 
 // Preallocate does nothing.
@@ -56,7 +65,7 @@ func (f File) Preallocate(_, n int64) error {
 func (f File) Info() (forstfs.FileInfo, error) { return f.f.Stat() }
 
 // Sync makes durable what was written to the file and every operation on names issued before, for all kinds of files.
-func (f File) Sync() error { return f.f.Sync() }
+func (f File) Sync() error { return f.a.seen(f.f.Sync()) }
 
 // SyncData is Sync, but for tables and blob files a hint to get on with the upload: as Fd is invalid, Pebble calls it again and again
 // while it writes a table, and must not wait there. Nobody refers to a table before its Close, which is what makes it durable.
@@ -65,9 +74,9 @@ func (f File) SyncData() error {
 		return nil
 	}
 	if f.f.Bulk() {
-		return f.f.SyncHint()
+		return f.a.seen(f.f.SyncHint())
 	}
-	return f.f.Sync()
+	return f.Sync()
 }
 
 // SyncTo promises nothing and does nothing: uploads start by themselves, and a WAL's own SyncData is to come.
@@ -84,6 +93,7 @@ func (f File) Fd() uintptr { return noFD }
 // Dir is an open directory, for Sync alone.
 type Dir struct {
 	d    *forstfs.Dir
+	a    *FS
 	name string
 }
 
@@ -95,11 +105,11 @@ func (d Dir) Sync() error {
 	if mutant.On("enginefs/dir-sync-dropped") {
 		return nil
 	}
-	return d.d.Sync()
+	return d.a.seen(d.d.Sync())
 }
 
 // SyncData is Sync.
-func (d Dir) SyncData() error { return d.d.Sync() }
+func (d Dir) SyncData() error { return d.Sync() }
 
 // SyncTo does nothing.
 func (d Dir) SyncTo(int64) (bool, error) { return false, nil }

@@ -26,6 +26,7 @@ type Engine struct {
 type FS struct {
 	Vol    *forstfs.FS
 	Engine *Engine
+	End    *End     // nil: the engine learns it first
 	locks  dirLocks // directories whose LOCK is held: see guard.go
 }
 
@@ -42,7 +43,7 @@ func (a *FS) CreateFile(name, category string) (File, error) {
 		o.Class = forstfs.ClassSST
 	}
 	f, err := a.Vol.Create(a.ctx(), name, o)
-	return File{f, a.Engine}, err
+	return File{f, a}, a.seen(err)
 }
 
 // Reuse removes oldname and creates newname: nothing in a store is worth reusing. Both happen in one step.
@@ -57,37 +58,42 @@ func (a *FS) Reuse(oldname, newname, category string) (File, error) {
 		if err == nil {
 			_, err = f.Write(b)
 		}
-		return File{f, a.Engine}, errors.Join(err, old.Close())
+		return File{f, a}, errors.Join(err, old.Close())
 	}
 	f, err := a.Vol.ReuseForWrite(a.ctx(), oldname, newname, &forstfs.CreateOptions{Category: category})
-	return File{f, a.Engine}, err
+	return File{f, a}, a.seen(err)
 }
 
 // OpenFile opens a file, or a directory, for reading.
 func (a *FS) OpenFile(name string, access forstfs.Access) (File, error) {
 	f, err := a.Vol.Open(a.ctx(), name, &forstfs.OpenOptions{Access: access})
-	return File{f, a.Engine}, err
+	return File{f, a}, a.seen(err)
 }
 
 // OpenDirectory opens a directory for Sync, which makes every operation on names issued before it durable, in any directory.
 func (a *FS) OpenDirectory(name string) (Dir, error) {
 	d, err := a.Vol.OpenDir(a.ctx(), name)
-	return Dir{d, name}, err
+	return Dir{d, a, name}, a.seen(err)
 }
 
 // StatFile describes a file or directory, from memory. The size of a file being written is what was written so far.
-func (a *FS) StatFile(name string) (forstfs.FileInfo, error) { return a.Vol.Stat(a.ctx(), name) }
+func (a *FS) StatFile(name string) (forstfs.FileInfo, error) {
+	info, err := a.Vol.Stat(a.ctx(), name)
+	return info, a.seen(err)
+}
 
 // Link gives a file one more name: a change of metadata, no byte is copied. An existing newname matches os.ErrExist, a missing
 // oldname os.ErrNotExist; Pebble copies after any other error, so no other error may mean either.
-func (a *FS) Link(oldname, newname string) error { return a.Vol.Link(a.ctx(), oldname, newname) }
+func (a *FS) Link(oldname, newname string) error {
+	return a.seen(a.Vol.Link(a.ctx(), oldname, newname))
+}
 
 // Remove removes a file's name or an empty directory. Open handles stay readable. Objects are deleted in the background, after
 // the removal is durable.
-func (a *FS) Remove(name string) error { return a.Vol.Remove(a.ctx(), name) }
+func (a *FS) Remove(name string) error { return a.seen(a.Vol.Remove(a.ctx(), name)) }
 
 // RemoveAll removes a subtree in one step; a missing one is success.
-func (a *FS) RemoveAll(name string) error { return a.Vol.RemoveAll(a.ctx(), name) }
+func (a *FS) RemoveAll(name string) error { return a.seen(a.Vol.RemoveAll(a.ctx(), name)) }
 
 // Rename moves a file in one step, over an existing one if there is one. After a crash there is either the old or the new state: so a
 // CURRENT that is replaced by a rename, as Pebble v1 does, names one MANIFEST or the other.
@@ -98,18 +104,18 @@ func (a *FS) Rename(oldname, newname string) error {
 			return err
 		}
 	}
-	return a.Vol.Rename(a.ctx(), oldname, newname)
+	return a.seen(a.Vol.Rename(a.ctx(), oldname, newname))
 }
 
 // MkdirAll creates a directory and its parents; an existing one is success. A volume keeps no permission bits.
-func (a *FS) MkdirAll(dir string, _ os.FileMode) error { return a.Vol.MkdirAll(a.ctx(), dir) }
+func (a *FS) MkdirAll(dir string, _ os.FileMode) error { return a.seen(a.Vol.MkdirAll(a.ctx(), dir)) }
 
 // Lock excludes other users of name within this process. Across processes a volume has one writer, the latest, and the others
 // are fenced (forstfs.ErrFenced), so no lock outlives a crash. Close releases it.
 func (a *FS) Lock(name string) (io.Closer, error) {
 	c, err := a.Vol.Lock(a.ctx(), name)
 	if err != nil {
-		return nil, err
+		return nil, a.seen(err)
 	}
 	return a.locks.add(name, c), nil
 }
@@ -119,7 +125,7 @@ func (a *FS) Lock(name string) (io.Closer, error) {
 func (a *FS) List(dir string) ([]string, error) {
 	names, err := a.Vol.List(a.ctx(), dir)
 	if err != nil {
-		return nil, err
+		return nil, a.seen(err)
 	}
 	if a.Engine.Guard != nil && !mutant.On("enginefs/no-guard") && a.locks.held(dir) {
 		if err := a.Engine.Guard(dir, names); err != nil {
