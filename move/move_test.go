@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -18,8 +19,12 @@ import (
 
 	"github.com/forst-go/forst/engineadapter/pebblev2"
 	"github.com/forst-go/forst/forstfs"
+	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/forstfs/fault"
+	"github.com/forst-go/forst/forstfs/local"
 	"github.com/forst-go/forst/forstfs/mem"
+	"github.com/forst-go/forst/forstfs/s3"
+	"github.com/forst-go/forst/internal/testenv"
 	"github.com/forst-go/forst/move"
 )
 
@@ -120,21 +125,59 @@ func same(t *testing.T, k, got, want []byte) {
 	}
 }
 
-func open(t testing.TB, b *mem.Bucket, rules ...fault.Rule) *forstfs.FS {
+// home is where a volume is; each call opens its store.
+type home func() (driver.Store, error)
+
+func inMemory() home {
+	b := mem.NewBucket(nil)
+	return func() (driver.Store, error) { return b.Open("vol") }
+}
+
+// homes calls fn for a volume in memory, on a local directory and on a server.
+func homes(t *testing.T, fn func(t *testing.T, fresh func() home)) {
+	t.Run("mem", func(t *testing.T) { fn(t, inMemory) })
+	t.Run("local", func(t *testing.T) {
+		fn(t, func() home {
+			dir := t.TempDir()
+			return func() (driver.Store, error) { return local.Open(ctx, dir, nil) }
+		})
+	})
+	t.Run("s3", func(t *testing.T) {
+		server := testenv.S3(t)
+		bucket := server.Bucket(t)
+		n := 0
+		fn(t, func() home {
+			n++
+			u, err := url.Parse(server.URLIn(bucket, fmt.Sprintf("vol%d", n)))
+			return func() (driver.Store, error) {
+				if err != nil {
+					return nil, err
+				}
+				return s3.OpenURL(ctx, u)
+			}
+		})
+	})
+}
+
+func open(t testing.TB, b home, rules ...fault.Rule) *forstfs.FS {
 	t.Helper()
-	s, err := b.Open("vol")
+	s, err := b()
 	ok(t, err)
 	v, err := forstfs.Open(ctx, fault.New(s, &fault.Options{Rules: rules}), &forstfs.Options{
-		Create: forstfs.CreateIfMissing, SkipProbe: true, CacheMode: forstfs.CacheOff, ObjectSize: 64 << 10, RetryBudget: 5 * time.Second})
+		Create: forstfs.CreateIfMissing, SkipProbe: true, CacheMode: forstfs.CacheOff, ObjectSize: 64 << 10, RetryBudget: time.Minute})
 	ok(t, err)
 	t.Cleanup(func() { _ = v.Close() })
 	return v
 }
 
 func TestRoundTrip(t *testing.T) {
+	homes(t, roundTrip)
+}
+
+func roundTrip(t *testing.T, fresh func() home) {
 	for _, e := range engines {
 		t.Run(e.name, func(t *testing.T) {
-			b, dir := mem.NewBucket(nil), t.TempDir()
+			b, dir := fresh(), t.TempDir()
 			e.make(t, dir)
 			v := open(t, b)
 			var most int64
@@ -170,7 +213,7 @@ func TestRoundTrip(t *testing.T) {
 
 // What was imported is a database on the volume, too.
 func TestImportedIsOpened(t *testing.T) {
-	b, dir := mem.NewBucket(nil), t.TempDir()
+	b, dir := inMemory(), t.TempDir()
 	engines[0].make(t, dir)
 	v := open(t, b)
 	_, err := move.Import(ctx, v, dir, &move.Options{Path: "/some/where"})
@@ -187,8 +230,10 @@ func TestImportedIsOpened(t *testing.T) {
 
 // An import is stopped after each part of its bytes, as by a kill: the volume is left as it is and taken over. It never shows a database before it is whole, and goes on
 // where it stopped.
-func TestImportResumes(t *testing.T) {
-	b, dir := mem.NewBucket(nil), t.TempDir()
+func TestImportResumes(t *testing.T) { homes(t, importResumes) }
+
+func importResumes(t *testing.T, fresh func() home) {
+	b, dir := fresh(), t.TempDir()
 	engines[0].make(t, dir)
 	var resumed int64
 	for stop := int64(50_000); ; stop += 100_000 {
@@ -229,7 +274,7 @@ func TestImportResumes(t *testing.T) {
 }
 
 func TestRefuses(t *testing.T) {
-	v := open(t, mem.NewBucket(nil))
+	v := open(t, inMemory())
 	if _, err := move.Import(ctx, v, t.TempDir(), nil); !errors.Is(err, move.ErrNoDatabase) {
 		t.Fatalf("an empty directory: %v", err)
 	}
@@ -258,7 +303,7 @@ func TestRefuses(t *testing.T) {
 
 // A store that gives back other bytes than it got is found out before the database appears.
 func TestVerifies(t *testing.T) {
-	b, dir := mem.NewBucket(nil), t.TempDir()
+	b, dir := inMemory(), t.TempDir()
 	engines[0].make(t, dir)
 	v := open(t, b, fault.Rule{Ops: []fault.Op{fault.Get}, Prefix: "data/", Do: fault.Flip(1000)})
 	if _, err := move.Import(ctx, v, dir, nil); !errors.Is(err, move.ErrVerify) {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -63,16 +65,16 @@ func inspectLive(t *testing.T, h home) {
 	for acked.Load() < 300 && !t.Failed() { // there are tables by now
 		ok(t, vol.Sync(ctx))
 	}
-	look := func(v *forstfs.FS, least int64) error {
+	lookAt := func(v *forstfs.FS, least int64) error {
 		ro := options(pebblev2.New(v))
 		ro.ReadOnly = true
 		ro.Logger = testLogger{}
 		d, err := pebble.Open("/db", ro)
 		if err != nil {
-			return errors.Join(err, v.Close())
+			return err
 		}
 		m, err := scan(d)
-		if err = errors.Join(err, d.Close(), v.Close()); err != nil {
+		if err = errors.Join(err, d.Close()); err != nil {
 			return err
 		}
 		if int64(len(m)) < least {
@@ -85,8 +87,45 @@ func inspectLive(t *testing.T, h home) {
 		}
 		return nil
 	}
+	// Two followers that stay open: one is brought up to date by Refresh, the other by itself, when a name or a byte is asked for and its state is older than its bound.
+	const bound = 100 * time.Millisecond
+	stay, err := forstfs.OpenReadOnly(ctx, h.Open(t), &forstfs.Options{})
+	ok(t, err)
+	bounded, err := forstfs.OpenReadOnly(ctx, h.Open(t), &forstfs.Options{MaxStaleness: bound})
+	ok(t, err)
+	defer func() { ok(t, errors.Join(stay.Close(), bounded.Close())) }()
+	follow := func(v *forstfs.FS, refresh bool) (seen bool) {
+		least, at := acked.Load(), time.Now()
+		if refresh {
+			_, err := v.Refresh(ctx)
+			ok(t, err)
+		} else {
+			time.Sleep(bound - time.Since(at) + time.Millisecond) // what is demanded is older than the bound from here on
+		}
+		switch err := lookAt(v, least); {
+		case errors.Is(err, forstfs.ErrStale), errors.Is(err, fs.ErrNotExist): // it went on while Pebble was opening, and files that it had just listed have gone
+			return false
+		default:
+			ok(t, err)
+			return true
+		}
+	}
+	look := func(v *forstfs.FS, least int64) error { return errors.Join(lookAt(v, least), v.Close()) }
 	stale := 0
-	for round := range 6 {
+	seen := map[bool]int{}
+	for round := 0; round < 6 || round < 60 && (seen[true] == 0 || seen[false] == 0); round++ {
+		for _, refresh := range []bool{true, false} {
+			v := bounded
+			if refresh {
+				v = stay
+			}
+			if follow(v, refresh) {
+				seen[refresh]++
+			}
+		}
+		if round >= 6 {
+			continue
+		}
 		least := acked.Load()
 		v, err := forstfs.OpenReadOnly(ctx, h.Open(t), &forstfs.Options{})
 		ok(t, err)
@@ -103,6 +142,9 @@ func inspectLive(t *testing.T, h home) {
 		ok(t, err)
 		ok(t, look(v, least))
 		ok(t, vol.RemoveSnapshot(ctx, name))
+	}
+	if seen[true] == 0 || seen[false] == 0 {
+		t.Errorf("followers that stay open were never quick enough: %v", seen)
 	}
 	if stale == 6 {
 		t.Error("a follower was never quick enough")
