@@ -127,7 +127,7 @@ var table = []metric{
 	counter("forst_cache_disk_verify_failures_total", "Blocks whose checksum did not match.", func(m *forstfs.Metrics) int64 { return m.Cache.Disk.VerifyFailures }),
 	counter("forst_cache_disk_read_errors_total", "Reads that failed.", func(m *forstfs.Metrics) int64 { return m.Cache.Disk.ReadErrors }),
 	counter("forst_cache_disk_write_errors_total", "Writes that failed.", func(m *forstfs.Metrics) int64 { return m.Cache.Disk.WriteErrors }),
-	counter("forst_cache_disk_grow_errors_total", "Segments that could not be made.", func(m *forstfs.Metrics) int64 { return m.Cache.Disk.GrowErrors }),
+	counter("forst_cache_disk_grow_errors_total", "Times that the cache could not grow: an error, or no room beside the reserve.", func(m *forstfs.Metrics) int64 { return m.Cache.Disk.GrowErrors }),
 	counter("forst_cache_disk_shrunk_total", "Segments given back.", func(m *forstfs.Metrics) int64 { return m.Cache.Disk.Shrunk }),
 	counter("forst_cache_disk_bypasses_total", "Times that the disk was given up.", func(m *forstfs.Metrics) int64 { return m.Cache.Disk.Bypasses }),
 	gauge("forst_cache_disk_bypassed", "1 while the disk fails and is not used.", func(m *forstfs.Metrics) int { return oneIf(m.Cache.Disk.Bypassed) }),

@@ -257,8 +257,8 @@ func TestReserve(t *testing.T) {
 	sys.space.Store(1<<30 + 1)
 	c := openTier(t, o)
 	c.putAll(1, 2)
-	if m := c.Metrics(); m.Capacity != 0 {
-		t.Errorf("the cache grew into the reserve: %v", m)
+	if m := c.Metrics(); m.Capacity != 0 || m.GrowErrors == 0 {
+		t.Errorf("the cache grew into the reserve, or nobody knows that it could not: %v", m)
 	}
 	if err := c.Close(); err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@ type Metrics struct {
 	VerifyFailures        int64 // blocks whose bytes did not match their checksums
 	ReadErrors            int64
 	WriteErrors           int64
-	GrowErrors            int64
+	GrowErrors            int64 // times that the cache could not grow: an error, or no room beside the reserve
 	Shrunk                int64 // segments given back
 	Bypasses              int64 // times that the disk was given up
 }

@@ -147,9 +147,7 @@ func (t *Tier) grow() {
 	defer t.mu.Unlock()
 	if s == nil {
 		t.growAfter = time.Now().Add(growBackoff)
-		if err != nil {
-			t.m.growErrors.Add(1)
-		}
+		t.m.growErrors.Add(1)
 		return
 	}
 	t.add(s)
