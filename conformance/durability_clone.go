@@ -40,6 +40,8 @@ type cloneScript struct {
 	clock  *clock
 	open   func(ctxType) (driver.Store, error) // of the root that the places lie below
 	clones []*cloneRecord
+
+	snapped int64 // when the snapshot that "b" takes of itself was acknowledged; 0: not yet
 }
 
 var lent = content{"/1.sst": string(bytesOf(9000, 1)), "/2.log": string(bytesOf(700, 2))}
@@ -118,9 +120,10 @@ func (s *cloneScript) live() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	if err := errors.Join(b.MkdirAll(s.ctx, "/own"), b.Sync(s.ctx), b.Checkpoint(s.ctx)); err != nil {
+	if err := errors.Join(b.MkdirAll(s.ctx, "/own"), b.Sync(s.ctx), b.Checkpoint(s.ctx), second(b.Snapshot(s.ctx, "of-b", nil))); err != nil {
 		return err
 	}
+	s.snapped = s.clock.tick()
 	if err := errors.Join(a.RemoveAll(s.ctx, "/1.sst"), a.RemoveSnapshot(s.ctx, "s"), a.Checkpoint(s.ctx), second(a.Sweep(s.ctx))); err != nil {
 		return err
 	}
@@ -190,6 +193,11 @@ func (s *cloneScript) verify(moment int64) error {
 			return errors.Join(err, fmt.Errorf("leak: of the lender, which nobody needs, %v is left", left))
 		}
 	}
+	if s.snapped > 0 && s.snapped < moment {
+		if err := s.wholeSnapshot("b", "of-b"); err != nil {
+			return fmt.Errorf("detached: %w", err)
+		}
+	}
 	for _, name := range alive {
 		if err := s.whole(name); err != nil {
 			return fmt.Errorf("detached: %w", err)
@@ -255,9 +263,20 @@ func (s *cloneScript) mountRead(name string) (*forstfs.FS, error) {
 
 // whole demands that a clone has exactly the files of the snapshot, but for its own.
 func (s *cloneScript) whole(name string) error {
-	v, err := s.mountRead(name)
+	return s.wholeSnapshot(name, "")
+}
+
+// wholeSnapshot is whole for a snapshot of a clone; "" is the clone itself.
+func (s *cloneScript) wholeSnapshot(name, snapshot string) error {
+	st, err := under(s.open, name)(s.ctx)
 	if err != nil {
-		return fmt.Errorf("clone %s: %w", name, err)
+		return err
+	}
+	o := s.options()
+	o.Snapshot = snapshot
+	v, err := forstfs.OpenReadOnly(s.ctx, st, o)
+	if err != nil {
+		return fmt.Errorf("clone %s, snapshot %q: %w", name, snapshot, err)
 	}
 	got, err := contentOf(s.ctx, v)
 	if err = errors.Join(err, v.Close()); err != nil {

@@ -165,11 +165,6 @@ var fsCloneCases = []FSCase{
 		e.clone("a", "s", "b")
 		b := e.mountAt("b")
 		e.snap(b, "t", nil)
-		d, err := b.Detach(e.ctx, nil)
-		e.must(err)
-		if d.Still != 1 || !strings.Contains(d.Why, `"t"`) {
-			e.Errorf("%+v", d)
-		}
 		e.must(errors.Join(b.RemoveAll(e.ctx, "/1.sst"), b.RemoveAll(e.ctx, "/2.log")))
 		e.tidy(b)
 		e.vanish(v)
@@ -181,12 +176,62 @@ var fsCloneCases = []FSCase{
 		e.must(b.Restore(e.ctx, "t"))
 		e.sameAsLender(b)
 		e.must(b.RemoveSnapshot(e.ctx, "t"))
-		d, err = b.Detach(e.ctx, nil)
-		if e.must(err); d.Still != 0 {
+		d, err := b.Detach(e.ctx, nil)
+		if e.must(err); d.Still != 0 || d.Snapshots != 0 {
 			e.Errorf("without the snapshot: %+v", d)
 		}
 		e.vanish(v)
 		e.sameAsLender(b)
+	}},
+	{"clone/detach-takes-its-snapshots-along", func(e *fsEnv) {
+		v := e.lender()
+		e.clone("a", "s", "b")
+		b := e.mountAt("b")
+		e.put(b, "/own.log", bytesOf(500, 7), true) // inline in the body of the snapshot
+		e.snap(b, "t", nil)
+		e.snap(b, "u", nil)
+		e.clone("b", "t", "c") // before the detach: it needs the body that the snapshot has now, and holds the first lender itself
+		e.must(errors.Join(b.RemoveAll(e.ctx, "/1.sst"), b.RemoveAll(e.ctx, "/own.log"), b.RemoveSnapshot(e.ctx, "u")))
+		d, err := b.Detach(e.ctx, nil)
+		e.must(err)
+		if d.Snapshots != 1 || d.Still != 0 || d.Given != 1 {
+			e.Errorf("%+v", d)
+		}
+		if d, err = b.Detach(e.ctx, nil); err != nil || d.Snapshots+d.Objects != 0 {
+			e.Errorf("once more: %+v, %v", d, err)
+		}
+		e.tidy(b)
+		for range 2 { // as it is, and from an image
+			e.close(b)
+			b = e.mountAt("b")
+			e.must(b.Checkpoint(e.ctx))
+		}
+		is := func(f *forstfs.FS) {
+			e.Helper()
+			e.sameAsLender(f)
+			e.same(f, "/own.log", bytesOf(500, 7))
+		}
+		c := e.mountAt("c")
+		is(c)
+		e.whole("a", "b", "c")
+		d, err = c.Detach(e.ctx, nil)
+		if e.must(err); d.Still != 0 || d.Given != 2 {
+			e.Errorf("the clone of the clone: %+v", d)
+		}
+		e.vanish(v)
+		is(c)
+		s, err := forstfs.OpenSnapshot(e.ctx, e.place("b"), "t", e.cloneOptions())
+		e.must(err)
+		is(s)
+		e.must(s.Close())
+		e.clone("b", "t", "d") // behind the detach: one lender
+		is(e.mountAt("d"))
+		e.must(b.Restore(e.ctx, "t"))
+		is(b)
+		e.whole("b", "c", "d")
+		if keys, err := driver.ListAll(e.ctx, e.peek("a"), "data/", ""); err != nil || len(keys) > 0 {
+			e.Errorf("nobody needs the first lender, and of its data is left: %v, %v", keys, err)
+		}
 	}},
 	{"clone/drop-gives-back", func(e *fsEnv) {
 		v := e.lender()

@@ -56,6 +56,8 @@ forstfs/fsck-misses-missing        TestFSMem/fsck/a-missing-object
 forstfs/fsck-pending-is-orphan     TestFSMem/fsck/orphans-and-what-is-on-its-way
 forstfs/hold-given-when-issued     TestFSMem/clone/a-hold-stays-until-the-removal-is-acknowledged
 forstfs/hold-ignores-handles       TestFSMem/clone/a-hold-stays-while-a-handle-needs-it
+forstfs/detach-files-only          TestFSMem/clone/detach-takes-its-snapshots-along
+forstfs/move-before-body           TestDurabilityMem/clone/every-crash-point
 forstfs/hold-of-files-only         TestFSMem/clone/a-snapshot-of-a-clone-keeps-the-hold
 forstfs/hold-of-files-only         TestSimulation
 forstfs/source-gone-is-not-exist   TestFSMem/clone/a-source-that-is-gone-is-no-missing-file
@@ -130,6 +132,7 @@ journal/waiter-cancels-put         TestFSMem/sync/who-gives-up-harms-nobody
 
 namespace/create-keeps-bytes       TestFSMem/create/a-new-file-each-time
 namespace/link-is-rename           TestFSMem/link/one-file-two-names
+namespace/move-drops-body          TestFSMem/clone/detach-takes-its-snapshots-along
 namespace/next-inode-not-replayed  TestFSMem/create/an-empty-file-exists-without-write-or-sync
 namespace/pack-by-file             TestFSMem/write/content-and-size-are-exact
 namespace/remove-frees-linked      TestFSMem/link/one-file-two-names

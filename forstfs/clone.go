@@ -257,6 +257,12 @@ func (c *cloner) pledge(ctx context.Context) error {
 			}
 		}
 		if h.Snapshot == "" {
+			if _, err := c.reader.Refresh(ctx); err != nil {
+				return err
+			}
+			if s, ok := c.view.state.Snapshot(c.snap.ID); !ok || len(borrowedBy(&s)) == 0 {
+				return fmt.Errorf("%w: the source was detached, or the snapshot removed, at this moment; clone it again", ErrBusy)
+			}
 			return fmt.Errorf("%w: the source borrows from volume %s and has no hold there: run forst fsck", ErrDamaged, h.Lender)
 		}
 		if c.o.OpenStore == nil {

@@ -177,8 +177,12 @@ func (k *checker) describe() {
 	for _, n := range k.sizes {
 		r.Stored += n
 	}
-	for _, n := range k.need {
-		if n.c.Kind != namespace.Frame {
+	for key, n := range k.need {
+		switch {
+		case n.c.Kind == namespace.Frame:
+		case n.size < 0:
+			r.Needed += k.sizes[key]
+		default:
 			r.Needed += n.size
 		}
 	}
@@ -199,6 +203,8 @@ func ownNeeds(st *namespace.State) map[string]needed {
 			need[journal.FrameKey(c.Num)] = needed{c, -1}
 		case c.Kind == namespace.Object:
 			need[objectKey(c)] = needed{c, int64(c.CRC)}
+		case c.Kind == namespace.Body: // of a snapshot that was removed and restored, or moved; its size is nowhere
+			need[objectKey(c)] = needed{c, -1}
 		}
 	}
 	for _, s := range st.Snapshots() {

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path"
 	"slices"
 	"sync"
 
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/internal/journal"
 	"github.com/forst-go/forst/internal/mutant"
+	"github.com/forst-go/forst/internal/namespace"
 )
 
 // verify reads everything. Frames and images are checked as they are; the rest only if it is needed, because what is not may go at any moment.
@@ -62,7 +62,7 @@ func (k *checker) verifyObject(ctx context.Context, key string) (bad, err error)
 	n, frame := journal.ParseFrameKey(key)
 	_, _, image := journal.ParseImageKey(key)
 	need := k.need[key]
-	whole := frame || image || need.size > 0 && key == journal.SnapshotPrefix+path.Base(key)
+	whole := frame || image || need.c.Kind == namespace.Body
 	if !whole {
 		in, err := k.store.Get(ctx, key, 0, -1)
 		if err != nil {
@@ -105,6 +105,9 @@ func (k *checker) verifyObject(ctx context.Context, key string) (bad, err error)
 				}
 				return err, nil
 			}
+		}
+		if _, _, err := journal.DecodeSnapshotBody(b); err != nil { // files or a moved snapshot need its bytes
+			return err, nil
 		}
 	}
 	return nil, nil

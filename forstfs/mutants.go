@@ -52,6 +52,8 @@ const (
 	mutSnapPending     mutant.ID = "forstfs/snapshot-pending-opens"      // what is not committed is listed and opened
 	mutNoLook          mutant.ID = "forstfs/cloner-does-not-look"        // a cloner puts its hold and goes on
 	mutLookFirst       mutant.ID = "forstfs/cloner-looks-first"          // ... looks before its hold is durable
+	mutDetachFilesOnly mutant.ID = "forstfs/detach-files-only"           // a detach leaves what snapshots borrow
+	mutMoveBeforeBody  mutant.ID = "forstfs/move-before-body"            // a moved snapshot is named before its body is durable
 	mutLookName        mutant.ID = "forstfs/cloner-ignores-doom"         // ... looks whether the snapshot is there, doomed or not
 	mutHoldOfFiles     mutant.ID = "forstfs/hold-of-files-only"          // a hold is given back although a snapshot of the clone needs it
 	mutHoldOfHandles   mutant.ID = "forstfs/hold-ignores-handles"        // a hold is given back although an open handle needs it

@@ -34,7 +34,7 @@ func buildBody(volume [16]byte, s *namespace.Snapshot, tree *namespace.State, re
 	}
 	var pieces []piece
 	var at int64
-	c := (&namespace.Snapshot{ID: s.ID, Body: namespace.BodyRef{Head: uint32(b.Head())}}).BodyContainer()
+	c := (&namespace.Snapshot{BodyID: s.ID, Body: namespace.BodyRef{Head: uint32(b.Head())}}).BodyContainer()
 	move := func(p namespace.Placed) namespace.Extent {
 		pieces = append(pieces, piece{p.Extent.Container, p.Extent.Off, b.Inline[at : at+p.Extent.Len]})
 		to := namespace.Extent{Container: c, Off: journal.SnapshotInline + at, Len: p.Extent.Len}

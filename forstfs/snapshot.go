@@ -155,6 +155,7 @@ func (v *FS) snapshot(ctx context.Context, name string, o *SnapshotOptions) (Sna
 	}
 	s := &namespace.Snapshot{ID: namespace.SnapshotID{Epoch: v.journal.Epoch(), Nonce: v.journal.Nonce(), Num: v.counter.Add(1)},
 		Name: name, Dir: dir, Time: v.now(), Meta: slices.Clone(o.Meta)}
+	s.BodyID = s.ID
 	if o.ExpireAfter > 0 {
 		s.Expires = s.Time + int64(o.ExpireAfter)
 	}

@@ -66,6 +66,8 @@ func (s *State) Apply(op *Op, inline Extent) error {
 		s.unsnap(s.snapshot(op.Snap.ID))
 	case Restore:
 		s.restore(op, &p)
+	case SnapMove:
+		s.moveSnapshot(s.snapshot(op.Snap.ID), op.Snap)
 	}
 	return nil
 }

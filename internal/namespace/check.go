@@ -44,7 +44,7 @@ func (s *State) plan(op *Op) (plan, error) {
 			}
 		}
 		return plan{}, nil
-	case SnapBegin, SnapCommit, SnapDoom, SnapRemove:
+	case SnapBegin, SnapCommit, SnapDoom, SnapRemove, SnapMove:
 		return s.planSnapshot(op)
 	case Restore:
 		return s.planRestore(op)

@@ -110,6 +110,7 @@ func FuzzApply(f *testing.F) {
 	for _, op := range []Op{
 		{Kind: SnapBegin, Path: "/d", Snap: &SnapOp{ID: id, Name: "s"}}, {Kind: RemoveAll, Path: "/d"},
 		{Kind: SnapCommit, Snap: &SnapOp{ID: id, Body: BodyRef{104, 1, 300}}}, {Kind: SnapDoom, Snap: &SnapOp{ID: id}}, {Kind: SnapRemove, Snap: &SnapOp{ID: id}},
+		{Kind: SnapMove, Snap: &SnapOp{ID: id, BodyID: SnapshotID{9, 9, 9}, Body: BodyRef{104, 2, 301}}},
 	} {
 		all = op.AppendTo(all)
 	}

@@ -68,6 +68,8 @@ func vectors() []Op {
 		{Kind: SnapCommit, Snap: &SnapOp{ID: SnapshotID{3, 0x0102030405060708, 9}, Body: BodyRef{Head: 104 + 700, CRC: 0xdeadbeef, Size: 1 << 33}}},
 		{Kind: SnapDoom, Snap: &SnapOp{ID: SnapshotID{3, 0x0102030405060708, 9}}},
 		{Kind: SnapRemove, Snap: &SnapOp{ID: SnapshotID{math.MaxUint64, math.MaxUint64, math.MaxUint64}}},
+		{Kind: SnapMove, Snap: &SnapOp{ID: SnapshotID{3, 4, 9}, BodyID: SnapshotID{5, 6, 7}, Body: BodyRef{Head: 104, CRC: 1, Size: 300},
+			Moves: []Move{{Container{Kind: Object, Owner: 1, Epoch: 1, Nonce: 2, Num: 3, CRC: 4}, Container{Kind: Object, Epoch: 5, Nonce: 6, Num: 8, CRC: 4}}}}},
 		{Kind: Restore, Path: "/", Inode: 7, Snap: &SnapOp{Tree: New().Encode()}},
 	}
 }
@@ -116,7 +118,8 @@ func TestGoldenBody(t *testing.T) {
 		}
 	}
 	begin(id, "/", "all")
-	must(t, snaps, Op{Kind: SnapCommit, Snap: &SnapOp{ID: id, Body: BodyRef{Head: 109, CRC: 5, Size: 400}}}, Op{Kind: SnapDoom, Snap: &SnapOp{ID: id}})
+	must(t, snaps, Op{Kind: SnapCommit, Snap: &SnapOp{ID: id, Body: BodyRef{Head: 109, CRC: 5, Size: 400}}}, Op{Kind: SnapDoom, Snap: &SnapOp{ID: id}},
+		Op{Kind: SnapMove, Snap: &SnapOp{ID: id, BodyID: SnapshotID{7, 8, 9}, Body: BodyRef{Head: 104, CRC: 6, Size: 500}}})
 	must(t, snaps, Op{Kind: Remove, Path: "/clone"})
 	begin(SnapshotID{2, 3, 5}, "/d/e", "all")
 	for name, s := range map[string]*State{"body.golden": s, "empty.golden": New(), "snapshots.golden": snaps} {
@@ -150,9 +153,9 @@ func TestDecodeOpsRefuses(t *testing.T) {
 		{"nothing", nil, nil},
 		{"kind 0", []byte{0, 0, 0}, ErrCorrupt},
 		{"kind 0, skippable", []byte{0, 1, 0}, ErrCorrupt},
-		{"unknown", []byte{16, 0, 1, 0}, ErrUnknownOp},
-		{"unknown, skippable", []byte{16, 1, 1, 0}, nil},
-		{"unknown, skippable, cut", []byte{16, 1, 2, 0}, ErrCorrupt},
+		{"unknown", []byte{17, 0, 1, 0}, ErrUnknownOp},
+		{"unknown, skippable", []byte{17, 1, 1, 0}, nil},
+		{"unknown, skippable, cut", []byte{17, 1, 2, 0}, ErrCorrupt},
 		{"unknown flag", []byte{byte(Remove), 2, 2, 1, '/'}, ErrUnknownOp},
 		{"known, skippable", []byte{byte(Remove), 1, 3, 2, '/', 'a'}, nil},
 		{"bytes left over", []byte{byte(Remove), 0, 4, 2, '/', 'a', 0}, ErrCorrupt},

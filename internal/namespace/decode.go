@@ -24,7 +24,7 @@ func DecodeOps(b []byte, fn func(op *Op) error) error {
 		if flags&^flagSkip != 0 {
 			return fmt.Errorf("%w: operation of kind %d at byte %d has flags %#x", ErrUnknownOp, kind, at, flags)
 		}
-		if kind < Mkdir || kind > Restore {
+		if kind < Mkdir || kind > SnapMove {
 			if flags&flagSkip != 0 && kind != 0 {
 				continue
 			}
@@ -194,6 +194,11 @@ func (r *reader) op(op *Op) {
 		op.Snap = &SnapOp{ID: r.snapshotID(), Body: r.bodyRef()}
 	case SnapDoom, SnapRemove:
 		op.Snap = &SnapOp{ID: r.snapshotID()}
+	case SnapMove:
+		op.Snap = &SnapOp{ID: r.snapshotID(), BodyID: r.snapshotID(), Body: r.bodyRef()}
+		for range r.count(2 * minContainer) {
+			op.Snap.Moves = append(op.Snap.Moves, Move{r.container(), r.container()})
+		}
 	case Restore:
 		op.Path = r.string()
 		op.Inode = Inode(r.uvarint())

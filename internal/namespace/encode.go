@@ -68,6 +68,15 @@ func (op *Op) appendBody(b []byte) []byte {
 		b = appendBodyRef(b, op.Snap.Body)
 	case SnapDoom, SnapRemove:
 		b = appendSnapshotID(b, op.Snap.ID)
+	case SnapMove:
+		b = appendSnapshotID(b, op.Snap.ID)
+		b = appendSnapshotID(b, op.Snap.BodyID)
+		b = appendBodyRef(b, op.Snap.Body)
+		b = appendUvarint(b, uint64(len(op.Snap.Moves)))
+		for i := range op.Snap.Moves {
+			b = appendContainer(b, &op.Snap.Moves[i].Old)
+			b = appendContainer(b, &op.Snap.Moves[i].New)
+		}
 	case Restore:
 		b = appendString(b, op.Path)
 		b = appendUvarint(b, uint64(op.Inode), uint64(len(op.Snap.Tree)))

@@ -55,6 +55,22 @@ func (s *State) Borrowed() []Placed {
 	return slices.Clip(all)
 }
 
+// MoveBorrowed gives every extent that lies in a container of another volume the same place in the one that to names, which is a copy of it: for a copy of a namespace that is about
+// to be encoded. Neighbours are joined as by a pack.
+func (s *State) MoveBorrowed(to func(Container) Container) error {
+	var moves []Repack
+	for _, at := range s.Borrowed() {
+		r := Repack{Inode: at.Inode, FileOff: at.FileOff, Old: at.Extent, New: at.Extent}
+		r.New.Container = to(at.Extent.Container)
+		if err := s.checkRepack(&r); err != nil {
+			return err
+		}
+		moves = append(moves, r)
+	}
+	s.pack(moves)
+	return nil
+}
+
 // Own gives every container that is borrowed the place that to names, which holds the same bytes at the same offsets: for a copy of a
 // namespace before it is encoded. The owners are forgotten.
 func (s *State) Own(to func(Container) Container) {

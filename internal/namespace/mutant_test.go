@@ -13,7 +13,7 @@ import (
 func TestMutants(t *testing.T) {
 	for _, id := range []mutant.ID{mutPackByFile, mutPackByOffset, mutPackInPlace, mutRenameKeepsLinks, mutLinkIsRename,
 		mutRemoveFrees, mutRemoveAllShallow, mutCreateKeepsBytes, mutReleasedStays, mutFirstFrame, mutNextForgotten,
-		mutBeginPinsNothing, mutPinsIgnored, mutPinsUnseen, mutFirstFramePins, mutCommitKeepsFrames, mutFenceKeeps} {
+		mutBeginPinsNothing, mutPinsIgnored, mutPinsUnseen, mutFirstFramePins, mutCommitKeepsFrames, mutFenceKeeps, mutMoveDropsBody} {
 		t.Run(string(id), func(t *testing.T) {
 			defer mutant.Activate(id)()
 			for seed := range uint64(100) {

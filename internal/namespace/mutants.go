@@ -20,5 +20,6 @@ const (
 	mutFirstFramePins    mutant.ID = "namespace/first-frame-unpinned"    // the journal is trimmed although a begun snapshot needs its frames
 	mutCommitKeepsFrames mutant.ID = "namespace/commit-keeps-frames"     // a committed snapshot keeps the journal from being trimmed
 	mutFenceKeeps        mutant.ID = "namespace/fence-keeps-pending"     // a snapshot that nobody will commit stays for ever
+	mutMoveDropsBody     mutant.ID = "namespace/move-drops-body"         // the body that a moved snapshot had goes, although its bytes are referred to
 	mutNextForgotten     mutant.ID = "namespace/next-inode-not-replayed" // a replayed create does not reserve its inode
 )

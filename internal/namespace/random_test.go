@@ -326,7 +326,7 @@ func TestModelRefuses(t *testing.T) {
 			}
 		}
 	}
-	for k := Mkdir; k <= Restore; k++ {
+	for k := Mkdir; k <= SnapMove; k++ {
 		if legal[k] < 50 {
 			t.Errorf("%s: %d legal ones", k, legal[k])
 		}

@@ -21,7 +21,7 @@ func (m *model) snapshot(op *Op, at Extent) error {
 		if taken || !m.dirs[op.Path] {
 			return nil
 		}
-		q := &msnap{Snapshot{ID: op.Snap.ID, Name: op.Snap.Name, Dir: op.Path, Time: op.Time, Expires: op.Snap.Expires, Meta: op.Snap.Meta, Frame: at.Container.Num}, map[Container]bool{}}
+		q := &msnap{Snapshot{ID: op.Snap.ID, BodyID: op.Snap.ID, Name: op.Snap.Name, Dir: op.Path, Time: op.Time, Expires: op.Snap.Expires, Meta: op.Snap.Meta, Frame: at.Container.Num}, map[Container]bool{}}
 		for _, f := range m.under(op.Path) {
 			q.Files++
 			q.Bytes += int64(len(f.cells))
@@ -36,6 +36,24 @@ func (m *model) snapshot(op *Op, at Extent) error {
 		return nil
 	}
 	q := m.snaps[at1]
+	if op.Kind == SnapMove && q.Committed {
+		o := op.Snap
+		body := (&Snapshot{BodyID: o.BodyID, Body: o.Body}).BodyContainer()
+		if slices.ContainsFunc(m.snaps, func(q *msnap) bool { return q.pins[body] }) {
+			return fs.ErrInvalid
+		}
+		m.step(func() {
+			pins := map[Container]bool{body: true}
+			for c := range q.pins {
+				if i := slices.IndexFunc(o.Moves, func(m Move) bool { return m.Old == c }); i >= 0 {
+					c = o.Moves[i].New
+				}
+				pins[c] = true // the body it had among them
+			}
+			q.pins, q.Body, q.BodyID = pins, o.Body, o.BodyID
+		})
+		return nil
+	}
 	switch {
 	case op.Kind == SnapCommit && !q.Committed:
 		m.step(func() {
@@ -172,7 +190,7 @@ func (r *run) snapOp() (op Op, at Extent) {
 	if len(r.m.snaps) > 0 && r.ch.below(3) > 0 {
 		id = pick(r.ch, r.m.snaps).ID
 	}
-	switch r.ch.below(8) {
+	switch r.ch.below(9) {
 	case 0, 1, 2:
 		op = Op{Kind: SnapBegin, Path: r.there(), Time: int64(r.ch.below(1000)), Snap: &SnapOp{ID: id, Name: pick(r.ch, []string{"s", "t"})}}
 		if r.ch.below(2) == 0 {
@@ -188,6 +206,15 @@ func (r *run) snapOp() (op Op, at Extent) {
 		op = Op{Kind: SnapDoom, Snap: &SnapOp{ID: id}}
 	case 6:
 		op = Op{Kind: SnapRemove, Snap: &SnapOp{ID: id}}
+	case 8:
+		op = Op{Kind: SnapMove, Snap: &SnapOp{ID: id, BodyID: SnapshotID{1, 5, uint64(1000 + r.ch.below(1000))}, Body: BodyRef{Head: 64, CRC: 8, Size: 91}}}
+		if s, ok := r.s.Snapshot(id); ok {
+			for _, c := range s.Containers {
+				if c.Owner != 0 && c.Kind != Frame && r.ch.below(4) > 0 {
+					op.Snap.Moves = append(op.Snap.Moves, Move{c, Container{Kind: Object, Epoch: 1, Nonce: 5, Num: uint64(5000 + r.ch.below(1000)), CRC: c.CRC}})
+				}
+			}
+		}
 	case 7:
 		op = Op{Kind: Restore, Path: r.path(), Inode: r.m.next + Inode(r.ch.below(2)), Snap: &SnapOp{}}
 		if r.ch.below(8) == 0 {

@@ -33,12 +33,17 @@ type BodyRef struct {
 // SnapOp is the part of an operation that only those on snapshots have.
 type SnapOp struct {
 	ID      SnapshotID
-	Name    string  // SnapBegin
-	Expires int64   // SnapBegin: Unix nanoseconds; 0: never
-	Meta    []byte  // SnapBegin: the user's
-	Body    BodyRef // SnapCommit
-	Tree    []byte  // Restore: what Encode gives for a State that holds what Path becomes
+	Name    string     // SnapBegin
+	Expires int64      // SnapBegin: Unix nanoseconds; 0: never
+	Meta    []byte     // SnapBegin: the user's
+	Body    BodyRef    // SnapCommit, SnapMove
+	BodyID  SnapshotID // SnapMove: the name of the new body
+	Moves   []Move     // SnapMove: ascending by Old
+	Tree    []byte     // Restore: what Encode gives for a State that holds what Path becomes
 }
+
+// Move says that a container of another volume was copied, with its layout, into an object of this one.
+type Move struct{ Old, New Container }
 
 // The limits of a snapshot.
 const (
@@ -58,8 +63,9 @@ type Snapshot struct {
 	Files     int
 	Bytes     int64 // sum of the sizes of the files
 	Committed bool
-	Doomed    bool    // its removal has begun, and cannot be taken back
-	Body      BodyRef // if committed
+	Doomed    bool       // its removal has begun, and cannot be taken back
+	Body      BodyRef    // if committed
+	BodyID    SnapshotID // names the body; ID, until the snapshot is moved
 
 	// Containers are those that it pins, ascending; when it is committed, its body is one more. Must not be modified.
 	Containers []Container
@@ -67,7 +73,7 @@ type Snapshot struct {
 
 // BodyContainer is the body of a committed snapshot as the container of bytes.
 func (s *Snapshot) BodyContainer() Container {
-	return Container{Kind: Body, CRC: s.Body.Head, Epoch: s.ID.Epoch, Nonce: s.ID.Nonce, Num: s.ID.Num}
+	return Container{Kind: Body, CRC: s.Body.Head, Epoch: s.BodyID.Epoch, Nonce: s.BodyID.Nonce, Num: s.BodyID.Num}
 }
 
 // pins calls fn for everything that the snapshot keeps from deletion.
@@ -167,6 +173,8 @@ func (s *State) planSnapshot(op *Op) (p plan, err error) {
 		err = fmt.Errorf("no snapshot: %w", fs.ErrInvalid)
 	case op.Kind == SnapBegin:
 		p, err = s.planBegin(op)
+	case op.Kind == SnapMove:
+		p, err = s.planMoveSnapshot(op.Snap)
 	case op.Kind == SnapCommit && (op.Snap.Body.Size < int64(op.Snap.Body.Head) || op.Snap.Body.Head == 0):
 		err = fmt.Errorf("body of %d bytes with a head of %d: %w", op.Snap.Body.Size, op.Snap.Body.Head, fs.ErrInvalid)
 	default:
@@ -207,7 +215,7 @@ func (s *State) planBegin(op *Op) (p plan, err error) {
 // begin pins what the files of the directory have, frames included.
 func (s *State) begin(op *Op, p *plan, frame uint64) {
 	o := op.Snap
-	q := &Snapshot{ID: o.ID, Name: strings.Clone(o.Name), Dir: strings.Clone(op.Path), Time: op.Time, Expires: o.Expires, Meta: slices.Clone(o.Meta), Frame: frame}
+	q := &Snapshot{ID: o.ID, BodyID: o.ID, Name: strings.Clone(o.Name), Dir: strings.Clone(op.Path), Time: op.Time, Expires: o.Expires, Meta: slices.Clone(o.Meta), Frame: frame}
 	use := make(map[Container]struct{})
 	if p.now.d == s.root {
 		q.Files, q.Bytes = len(s.files), s.bytes
@@ -247,6 +255,60 @@ func (s *State) commit(q *Snapshot, body BodyRef) {
 	for _, c := range gone {
 		s.unpin(c)
 	}
+}
+
+// planMoveSnapshot refuses copies that are not this volume's own. What is not there any more, or not committed, is not moved.
+func (s *State) planMoveSnapshot(o *SnapOp) (p plan, err error) {
+	if o.Body.Size < int64(o.Body.Head) || o.Body.Head == 0 {
+		return p, fmt.Errorf("body of %d bytes with a head of %d: %w", o.Body.Size, o.Body.Head, fs.ErrInvalid)
+	}
+	for i := range o.Moves {
+		m := &o.Moves[i]
+		switch {
+		case m.Old.Owner == 0 || m.Old.Kind == Frame || m.New.Owner != 0 || m.New.Kind != Object:
+			err = fs.ErrInvalid
+		case i > 0 && o.Moves[i-1].Old.Compare(m.Old) >= 0:
+			err = fmt.Errorf("out of order: %w", fs.ErrInvalid)
+		default:
+			err = errors.Join(s.checkContainer(&m.Old), s.checkContainer(&m.New))
+		}
+		if err != nil {
+			return p, fmt.Errorf("container %d: %w", i, err)
+		}
+	}
+	q := s.snapshot(o.ID)
+	p.nothing = q == nil || !q.Committed
+	if !p.nothing && s.pinned[bodyContainer(o.BodyID, o.Body)] > 0 {
+		return p, fmt.Errorf("body %s is in use: %w", o.BodyID, fs.ErrInvalid)
+	}
+	return p, nil
+}
+
+func bodyContainer(id SnapshotID, b BodyRef) Container {
+	return (&Snapshot{BodyID: id, Body: b}).BodyContainer()
+}
+
+// moveSnapshot gives a snapshot another body and copies of what it borrowed. The body that it had stays pinned: its inline bytes are where the new one refers to, and
+// clones that were made before need it.
+func (s *State) moveSnapshot(q *Snapshot, o *SnapOp) {
+	was := *q
+	to := make(map[Container]Container, len(o.Moves))
+	for _, m := range o.Moves {
+		to[m.Old] = m.New
+	}
+	use := make(map[Container]struct{}, len(q.Containers)+1)
+	if !mutant.On(mutMoveDropsBody) {
+		use[q.BodyContainer()] = struct{}{}
+	}
+	for _, c := range q.Containers {
+		if n, ok := to[c]; ok {
+			c = n
+		}
+		use[c] = struct{}{}
+	}
+	q.Containers, q.Body, q.BodyID = slices.SortedFunc(maps.Keys(use), Container.Compare), o.Body, o.BodyID
+	q.pins(s.pin)
+	was.pins(s.unpin)
 }
 
 func (s *State) unsnap(q *Snapshot) {

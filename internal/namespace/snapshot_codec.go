@@ -14,6 +14,9 @@ func (s *State) appendSnapshots(b []byte, seen map[Container]uint64) []byte {
 		if q.Doomed {
 			flags |= snapDoomed
 		}
+		if q.BodyID != q.ID {
+			flags |= snapMoved
+		}
 		b = append(b, flags)
 		b = appendString(b, q.Name)
 		b = appendString(b, q.Dir)
@@ -21,6 +24,9 @@ func (s *State) appendSnapshots(b []byte, seen map[Container]uint64) []byte {
 		b = appendString(b, string(q.Meta))
 		if q.Committed {
 			b = appendBodyRef(b, q.Body)
+			if q.BodyID != q.ID {
+				b = appendSnapshotID(b, q.BodyID)
+			}
 		}
 		b = appendUvarint(b, uint64(len(q.Containers)))
 		for i := range q.Containers {
@@ -33,6 +39,7 @@ func (s *State) appendSnapshots(b []byte, seen map[Container]uint64) []byte {
 const (
 	snapCommitted = 1
 	snapDoomed    = 2
+	snapMoved     = 4
 )
 
 func (r *reader) snapshots(s *State, seen []Container) {
@@ -53,9 +60,12 @@ func (r *reader) snapshots(s *State, seen []Container) {
 		if q.Committed {
 			q.Body = r.bodyRef()
 		}
+		if q.BodyID = q.ID; flags&snapMoved != 0 {
+			q.BodyID = r.snapshotID()
+		}
 		n := r.count(1)
 		switch {
-		case r.bad, flags&^(snapCommitted|snapDoomed) != 0, q.Doomed && !q.Committed, q.Name == "", len(q.Name) > MaxSnapshotName,
+		case r.bad, flags&^(snapCommitted|snapDoomed|snapMoved) != 0, !q.Committed && flags != 0, flags&snapMoved != 0 && q.BodyID == q.ID, q.Name == "", len(q.Name) > MaxSnapshotName,
 			!validPath(q.Dir), len(q.Meta) > MaxSnapshotMeta, files > math.MaxInt, names[q.Name] && !q.Doomed, s.snapshot(q.ID) != nil,
 			q.Committed && (q.Body.Head == 0 || q.Body.Size < int64(q.Body.Head)):
 			r.fail()

@@ -77,10 +77,11 @@ const (
 	SnapDoom   OpKind = 13 // it will be removed: no new hold; for ever
 	SnapRemove OpKind = 14 // it is gone, whatever its state
 	Restore    OpKind = 15 // directory Path becomes the tree; its files get the inodes from Inode on
+	SnapMove   OpKind = 16 // it has another body, and copies in the place of what it borrowed
 )
 
 var opNames = [...]string{"", "mkdir", "create", "link", "rename", "remove", "removeall", "append", "extend", "pack", "touch",
-	"snapshot begin", "snapshot commit", "snapshot doom", "snapshot remove", "restore"}
+	"snapshot begin", "snapshot commit", "snapshot doom", "snapshot remove", "restore", "snapshot move"}
 
 // String gives the name that docs/format.md uses.
 func (k OpKind) String() string {
