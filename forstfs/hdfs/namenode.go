@@ -166,6 +166,13 @@ func (c *namenode) abort() {
 	}
 }
 
+// address is the NameNode's. The library goes to another one not only in calls, but also when it renews leases, which it does by itself.
+func (c *namenode) address() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.addr
+}
+
 func (c *namenode) close() {
 	c.abort() // first, so that the library's Close does not wait for a renewal of leases
 	c.client.Close()
@@ -174,11 +181,12 @@ func (c *namenode) close() {
 // give returns a connection to the pool. A broken one is closed.
 func (p *namenodes) give(ctx context.Context, c *namenode, broken bool) {
 	l := lane(ctx)
+	addr := c.address()
 	p.mu.Lock()
 	if !broken && !p.closed && time.Since(c.born) < longestLife {
 		c.used = time.Now()
 		p.idle[l] = append(p.idle[l], c)
-		p.active = c.addr
+		p.active = addr
 		if p.timer == nil {
 			p.reaper.Add(1)
 			p.timer = time.AfterFunc(idleTime, p.reap)
