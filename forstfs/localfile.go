@@ -178,7 +178,10 @@ func (v *FS) watchFence() {
 		}
 		seen = n
 		v.mu.Lock()
-		err := v.issue(v.recordOps()...)
+		err := v.packer.ctx.Err() // Close stops this before it takes the record away: it must not come back
+		if err == nil {
+			err = v.issue(v.recordOps()...)
+		}
 		v.mu.Unlock()
 		if err == nil {
 			_ = v.wait(v.packer.ctx) // what it finds is the volume's error
