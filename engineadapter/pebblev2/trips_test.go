@@ -50,18 +50,19 @@ func TestRoundTrips(t *testing.T) {
 				return o
 			}
 			on := func(name string) driver.Store { c = count(must(b.Open(name))(t)); return c }
-			// serial takes the requests since the last call and gives those that wait for each other. body is 1 if that of a snapshot was asked for before.
-			serial := func(body int) (n int) {
+			// serial takes the requests since the last call and gives those that wait for each other, and of these the one for small files in the body of a snapshot: they
+			// are fetched at once, whoever is first. body is 1 if it was asked for before.
+			serial := func(body int) (n, bodies int) {
 				for k, v := range c.take() {
 					switch {
 					case strings.HasSuffix(k, "(gc)"):
 					case strings.HasPrefix(k, "get snapshot "):
-						body = 1 // small files in the body of a snapshot are fetched at once, whoever is first
+						body = 1
 					default:
 						n += v
 					}
 				}
-				return n + body
+				return n + body, body
 			}
 			tune := func(vol *forstfs.FS) *pebble.Options {
 				return pebblev2.Tune(&pebble.Options{FS: pebblev2.New(vol), DisableAutomaticCompactions: true, DisableTableStats: true})
@@ -103,9 +104,13 @@ func TestRoundTrips(t *testing.T) {
 				po := tune(vol)
 				po.ReadOnly = readOnly
 				db := openDB(t, "/db", po)
-				equal(t, what+": round trips of Pebble's open", serial(early), engine)
+				opened, body := serial(early)
+				equal(t, what+": round trips of Pebble's open", opened, engine)
 				firstRead(db)
-				read := serial(0)
+				read, again := serial(0)
+				if body > 0 { // read ahead by one who came a moment later
+					read -= again
+				}
 				equal(t, what+": round trips until the first read", volume+engine+read, total)
 				t.Logf("%s: %d + %d + %d = %d", what, volume, engine, read, total)
 				ok(t, db.Close())
