@@ -105,7 +105,7 @@ func withCache(raw string, o *forstfs.Options) (string, *forstfs.Options, error)
 		{"CacheMode", fill(&d.CacheMode, set.CacheMode)},
 	} {
 		if !p.ok {
-			return "", nil, fmt.Errorf("Options.%s and the URL's parameters of the cache contradict each other: leave one of them out", p.name)
+			return "", nil, fmt.Errorf("open: Options.%s and the URL's parameters of the cache contradict each other: leave one of them out", p.name)
 		}
 	}
 	return rest, &d, nil

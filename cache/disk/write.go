@@ -141,7 +141,7 @@ func (t *Tier) grow() {
 	free, err := t.o.System.Free(t.dir.path)
 	var s *segment
 	if err == nil && free-t.layout.size() >= t.o.Reserve {
-		s, err = t.create(n)
+		s, _ = t.create(n) // nil: counted below
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
