@@ -10,7 +10,7 @@ import (
 
 func TestMutants(t *testing.T) {
 	enginetest.Mutants(t, `
-goleveldb/current-in-place      TestDurability/mem/crash/one-writer
+goleveldb/current-in-place      TestMetaIsOneStep
 goleveldb/current-unsynced      TestMetaIsDurable
 goleveldb/directory-not-locked  TestLocks
 goleveldb/list-one-type         TestForeignNames

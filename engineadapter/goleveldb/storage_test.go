@@ -244,7 +244,35 @@ func TestMetaIsDurable(t *testing.T) {
 	}
 }
 
-// So has Sync of any file.
+// TestMetaIsOneStep: whoever opens the directory, at any moment, finds what CURRENT named before or what it names now.
+func TestMetaIsOneStep(t *testing.T) {
+	home := enginetest.MemHome()
+	store := &enginetest.Watched{Store: home.Open(t)}
+	s := must(goleveldb.Open(enginetest.OpenVol(t, store, &forstfs.Options{FlushDelay: -1}), "/db", nil))(t)
+	write(t, s, manifest(1), "x")
+	ok(t, s.SetMeta(manifest(1)))
+	write(t, s, manifest(2), "x")
+	looked := 0
+	look := func() {
+		looked++
+		v, err := forstfs.OpenReadOnly(t.Context(), home.Open(t), nil)
+		if err == nil {
+			_, err = v.Stat(t.Context(), "/db/CURRENT")
+			err = errors.Join(err, v.Close())
+		}
+		if err != nil {
+			t.Errorf("look %d: %v", looked, err)
+		}
+	}
+	store.Look.Store(&look)
+	ok(t, s.SetMeta(manifest(2)))
+	store.Look.Store(nil)
+	if looked == 0 {
+		t.Error("nothing was sent")
+	}
+}
+
+// TestSyncIsDurable: so has Sync of any file.
 func TestSyncIsDurable(t *testing.T) {
 	for _, fd := range []storage.FileDesc{manifest(3), {Type: storage.TypeJournal, Num: 3}, table(3)} {
 		after := dead(t, func(s storage.Storage) {

@@ -12,6 +12,6 @@ import (
 func TestMutants(t *testing.T) {
 	enginetest.Mutants(t, `
 enginefs/no-guard             TestDatabaseWithoutCurrentIsRefused
-enginefs/rename-in-two-steps  TestDurability/mem/crash/one-writer
+enginefs/rename-in-two-steps  TestContract/RenameIsOneStep
 `)
 }

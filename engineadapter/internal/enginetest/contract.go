@@ -77,6 +77,7 @@ func (h Contract) Run(t *testing.T) {
 		{"Unsupported", h.unsupported},
 		{"SpellingsOfAPath", h.spellingsOfAPath},
 		{"DurableWhenItSaysSo", h.durableWhenItSaysSo},
+		{"RenameIsOneStep", h.renameIsOneStep},
 	} {
 		t.Run(c.name, c.run)
 	}

@@ -1,9 +1,13 @@
 package enginetest
 
 import (
+	"context"
+	"errors"
+	"sync/atomic"
 	"testing"
 
 	"github.com/forst-go/forst/forstfs"
+	"github.com/forst-go/forst/forstfs/driver"
 )
 
 // durableWhenItSaysSo: what a call has made durable is there when the machine dies right after it, on one where nothing is sent by itself.
@@ -56,4 +60,53 @@ func (h Contract) durableWhenItSaysSo(t *testing.T) {
 		after := h.New(t, OpenVol(t, home.Open(t), nil))
 		equal(t, "on another machine, after "+c.what, read(t, after, c.name), c.want)
 	}
+}
+
+// renameIsOneStep: whoever looks, at any moment, finds a CURRENT, the old one or the new one.
+func (h Contract) renameIsOneStep(t *testing.T) {
+	home := MemHome()
+	store := &Watched{Store: home.Open(t)}
+	fs := h.New(t, OpenVol(t, store, &forstfs.Options{FlushDelay: -1}))
+	syncAll := func() {
+		d := must(fs.OpenDir("/"))(t)
+		ok(t, d.Sync())
+		ok(t, d.Close())
+	}
+	write(t, fs, "CURRENT", "MANIFEST-000001\n")
+	write(t, fs, "CURRENT.000002.dbtmp", "MANIFEST-000002\n")
+	syncAll()
+	looked := 0
+	look := func() { // between the landing of a frame and its acknowledgement
+		looked++
+		v, err := forstfs.OpenReadOnly(t.Context(), home.Open(t), nil)
+		if err == nil {
+			_, err = v.Stat(t.Context(), "/CURRENT")
+			err = errors.Join(err, v.Close())
+		}
+		if err != nil {
+			t.Errorf("look %d: %v", looked, err)
+		}
+	}
+	store.Look.Store(&look)
+	ok(t, fs.Rename("CURRENT.000002.dbtmp", "CURRENT"))
+	syncAll()
+	store.Look.Store(nil)
+	if looked == 0 {
+		t.Error("nothing was sent")
+	}
+}
+
+// Watched is a store that calls Look after every PUT, before the PUT is acknowledged.
+type Watched struct {
+	driver.Store
+	Look atomic.Pointer[func()]
+}
+
+// Put is followed by a look.
+func (w *Watched) Put(ctx context.Context, key string, data []byte, o driver.PutOptions) error {
+	err := w.Store.Put(ctx, key, data, o)
+	if look := w.Look.Load(); look != nil {
+		(*look)()
+	}
+	return err
 }
