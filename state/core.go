@@ -5,6 +5,8 @@ import (
 	"hash/maphash"
 	"sync"
 	"time"
+
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // core admits requests, keeps those of one key in order, and hands what is ready to the readers and writers. It is a queue under a
@@ -126,7 +128,7 @@ func (c *core) submit(r *request) error {
 	r.pending.Store(int32(r.reads()))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if tail, busy := c.tails[r.order]; busy {
+	if tail, busy := c.tails[r.order]; busy && !mutant.On(mutKeyOrder) {
 		tail.next = r
 		c.tails[r.order] = r
 		return nil

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // readLoop is one read executor: it takes what is ready, reads it in the order of the keys, and passes each request on as soon as its own
@@ -186,6 +188,13 @@ func (c *core) writeLoop() {
 			if r.reads() == 0 {
 				r.step()
 			}
+		}
+		if mutant.On(mutDoneEarly) {
+			early := slices.Clone(rs)
+			c.finish(rs...)
+			time.Sleep(time.Millisecond)
+			c.writeAll(early)
+			continue
 		}
 		c.writeAll(rs)
 		c.finish(rs...)

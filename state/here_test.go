@@ -90,6 +90,32 @@ func TestOrderBehindACaller(t *testing.T) {
 	equal(t, "the second", must(behind.Wait(ctx))(t).V, 10)
 }
 
+// A blocking call waits behind what was issued on its key before, though reads are fast.
+func TestCallersWaitTheirTurn(t *testing.T) {
+	b := create(t, roots[0].new(t), small())
+	v := must(NewValue(b, ValueDescriptor[int64]{Name: "v", Codec: Int64}))(t)
+	entered, open := make(chan bool), make(chan bool)
+	first := v.UpdateAsync(ctx, Key("k"), func(int64, bool) (int64, bool) {
+		entered <- true
+		<-open
+		return 1, true
+	})
+	<-entered
+	b.core.readers.nanos.Store(0)
+	done := make(chan error, 1)
+	go func() { done <- v.Put(ctx, Key("k"), 2) }()
+	until(t, "the call is under way", func() bool { return b.Metrics().InFlight == 2 || len(done) > 0 })
+	if len(done) > 0 {
+		t.Error("a caller overtook a request on its key")
+	}
+	close(open)
+	must(first.Wait(ctx))(t)
+	ok(t, <-done)
+	got, _, err := v.Get(ctx, Key("k"))
+	ok(t, err)
+	equal(t, "the last", got, 2)
+}
+
 // What a Put costs beside the engine: the request with its result, its key, its function and its record.
 func TestAllocations(t *testing.T) {
 	b := create(t, roots[0].new(t), &Options{SweepEvery: -1})

@@ -25,6 +25,12 @@ type Options struct {
 	Durable bool
 	Name    string
 
+	// KeepLast and KeepFor remove this run's older checkpoints by themselves, each time a snapshot of this backend was committed, as Subsume does: the last KeepLast
+	// complete ones and those younger than KeepFor stay. With both 0 nothing is removed; the newest complete one always stays. It costs a LIST and a
+	// GET for each record.
+	KeepLast int
+	KeepFor  time.Duration
+
 	// InFlight is the number of requests that are admitted at the same time; further callers wait. 0 means 6000.
 	InFlight int
 	// Active is the number of requests that may be with the executors. 0 means 1000.
@@ -115,7 +121,7 @@ func (o *Options) Validate() error {
 	if !plainName(o.Run) || !plainName(o.Name) || o.Run == "_" {
 		return fmt.Errorf("Options.Run %q, Options.Name %q: only letters, digits, '-', '_' and '.', and not \"_\" alone", o.Run, o.Name)
 	}
-	if o.InFlight < 0 || o.Active < 0 || o.Batch < 0 || o.FlushTimeout < 0 || o.BatchBytes < 0 || o.ReadExecutors < 0 || o.WriteExecutors < 0 || o.Page < 0 || o.SweepStep < 0 {
+	if o.InFlight < 0 || o.Active < 0 || o.Batch < 0 || o.FlushTimeout < 0 || o.BatchBytes < 0 || o.ReadExecutors < 0 || o.WriteExecutors < 0 || o.Page < 0 || o.SweepStep < 0 || o.KeepLast < 0 || o.KeepFor < 0 {
 		return fmt.Errorf("Options: limits and sizes must not be negative")
 	}
 	return nil

@@ -3,6 +3,8 @@ package state
 import (
 	"context"
 	"slices"
+
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // ReducingDescriptor declares a Reducing state.
@@ -97,6 +99,7 @@ func mergeRecords[T any](ctx context.Context, k handle, c coder[T], join func(a,
 				r.remove(keys[i])
 			}
 			switch {
+			case i > 1 && mutant.On(mutMergeLoses):
 			case ok && some:
 				sum = join(sum, v)
 			case ok:

@@ -14,6 +14,7 @@ import (
 	"github.com/forst-go/forst/engineadapter/pebblev2"
 	"github.com/forst-go/forst/forstfs"
 	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // Restore makes a backend with the state of checkpoint id for the key groups of o.Keys, from however many instances it was made. It copies no data: its
@@ -132,6 +133,9 @@ func dropLogs(ctx context.Context, vol *forstfs.FS) error {
 // asked for in any case.
 func (s *shard) cutOff(ctx context.Context) error {
 	lower, upper := s.keys.bounds()
+	if mutant.On(mutBorder) {
+		upper = s.keys.appendGroup(nil, s.keys.Hi-1)
+	}
 	keep := []pebble.KeyRange{{Start: lower, End: upper}, {Start: []byte{metaKey}, End: []byte{metaKey, 0xff}}}
 	return pebblev2.Restrict(ctx, s.db, keep, pebble.DefaultComparer)
 }

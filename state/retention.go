@@ -10,6 +10,7 @@ import (
 
 	"github.com/forst-go/forst/forstfs"
 	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // Subsume forgets this backend's part of its run's checkpoints with lower numbers than id: call it in each instance when checkpoint id is
@@ -24,6 +25,33 @@ func (b *Backend) Subsume(ctx context.Context, id uint64) error {
 	if err != nil {
 		return err
 	}
+	return b.subsume(ctx, id, all)
+}
+
+// retain is what Options.KeepLast and KeepFor ask for, after a snapshot of this backend was committed. Only complete checkpoints count: while another
+// instance is behind, the last ones that can be restored stay.
+func (b *Backend) retain(ctx context.Context) error {
+	if b.o.KeepLast == 0 && b.o.KeepFor == 0 {
+		return nil
+	}
+	all, err := Checkpoints(ctx, b.root)
+	if err != nil {
+		return err
+	}
+	whole := slices.DeleteFunc(slices.Clone(all), func(c Checkpoint) bool {
+		return c.Run != b.o.Run || !c.Complete && !mutant.On(mutRetainAll)
+	})
+	first := len(whole) - max(1, b.o.KeepLast)
+	if first < 0 {
+		return nil
+	}
+	for first > 0 && whole[first-1].Created.Add(b.o.KeepFor).After(b.o.Clock()) {
+		first--
+	}
+	return b.subsume(ctx, whole[first].ID, all) // with what is older and was never completed
+}
+
+func (b *Backend) subsume(ctx context.Context, id uint64, all []Checkpoint) error {
 	var errs []error
 	for _, c := range all {
 		for _, r := range c.records {

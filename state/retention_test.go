@@ -3,7 +3,9 @@ package state
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/forst-go/forst/forstfs/driver"
 )
@@ -56,4 +58,54 @@ func TestRetention(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Retention by itself: the last two complete checkpoints stay, however far one instance is ahead; then those of the last hour.
+func TestAutomaticRetention(t *testing.T) {
+	root := roots[0].new(t)
+	clk := newClock()
+	options := func(i, n int, run string) *Options {
+		o := instance(i, n, run)
+		o.Clock = clk.now
+		return o
+	}
+	var bs []*Backend
+	for i := range 2 {
+		o := options(i, 2, "a")
+		o.KeepLast = 2
+		bs = append(bs, create(t, root, o))
+	}
+	numbers := func() string {
+		var out []string
+		for _, c := range must(Checkpoints(ctx, root))(t) {
+			out = append(out, fmt.Sprintf("%d %s %v", c.ID, c.Run, c.Complete))
+		}
+		return strings.Join(out, " ")
+	}
+	for id := uint64(1); id <= 5; id++ {
+		for _, b := range bs {
+			snapshot(t, b, id, "")
+		}
+	}
+	for _, id := range []uint64{6, 7, 8} {
+		snapshot(t, bs[0], id, "")
+	}
+	for _, b := range bs {
+		ok(t, b.Close()) // waits for the retention, too
+	}
+	// The second instance committed 5 last, when 4 and 5 were complete; so did the first with 6.
+	equal(t, "checkpoints", numbers(), "4 a true 5 a true 6 a false 7 a false 8 a false")
+
+	o := options(0, 1, "b")
+	o.KeepFor = time.Hour
+	b := create(t, root, o)
+	for id := uint64(10); id < 14; id++ {
+		if id > 10 {
+			clk.advance(25 * time.Minute) // not behind the last, whose retention may still be running
+		}
+		snapshot(t, b, id, "")
+	}
+	until(t, "those of the last hour are left", func() bool { return strings.HasSuffix(numbers(), "false 11 b true 12 b true 13 b true") })
+	until(t, "so are their volume's snapshots", func() bool { return len(must(b.shards[0].vol.Snapshots(ctx))(t)) == 3 })
+	ok(t, b.Close())
 }

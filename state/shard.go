@@ -12,6 +12,7 @@ import (
 
 	"github.com/forst-go/forst/engineadapter/pebblev2"
 	"github.com/forst-go/forst/forstfs"
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // dbDir is where the database of a shard is in its volume.
@@ -91,7 +92,11 @@ func (s *shard) page(p *scan) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, it.Close()) }()
+	defer func() {
+		if !mutant.On(mutIterLeak) {
+			err = errors.Join(err, it.Close())
+		}
+	}()
 	for ok := it.First(); ok; ok = it.Next() {
 		v, err := it.ValueAndErr()
 		if err != nil {
@@ -175,7 +180,7 @@ func (w *window) enter(bytes, n int) {
 	if w.open && need > w.room {
 		w.waits++
 	}
-	for w.open && need > w.room {
+	for w.open && need > w.room && !mutant.On(mutWindow) {
 		w.cond.Wait()
 	}
 	if w.open {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/forst-go/forst/forstfs"
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // SnapshotStats say what a snapshot took.
@@ -60,7 +61,9 @@ func (b *Backend) beginSnapshot(ctx context.Context, id uint64, meta []byte) (*S
 		return nil, err
 	}
 	begun := time.Now()
-	if err := b.core.drain(ctx); err != nil {
+	if mutant.On(mutNoDrain) {
+		// goes on
+	} else if err := b.core.drain(ctx); err != nil {
 		<-b.cut
 		return nil, err
 	}
@@ -80,6 +83,9 @@ func (b *Backend) beginSnapshot(ctx context.Context, id uint64, meta []byte) (*S
 	}
 	b.core.resume()
 	rec := &record{Format: recordFormat, ID: id, Run: b.o.Run, Keys: b.o.Keys, Meta: append([]byte{}, meta...)}
+	if mutant.On(mutMeta) {
+		rec.Meta = nil
+	}
 	run, cancel := context.WithCancel(context.Background())
 	s := &Snapshot{b: b, rec: rec, cancel: cancel, fut: new(Future[SnapshotStats]), sealed: time.Now()}
 	s.stats = SnapshotStats{ID: id, Sync: s.sealed.Sub(begun), Drain: drained.Sub(begun)}
@@ -130,6 +136,14 @@ func (s *Snapshot) run(ctx context.Context, flushes []<-chan struct{}) {
 		f(s.stats.ID, s.stats, err)
 	}
 	s.fut.resolve(s.stats, err)
+	if err == nil {
+		if err := s.b.retain(ctx); err != nil && ctx.Err() == nil {
+			s.b.o.Logger.Warn("retention", "error", err)
+			if f := s.b.o.Listener.Failed; f != nil {
+				f("removing old checkpoints", err)
+			}
+		}
+	}
 }
 
 // capture waits for the flushes and takes the volumes' snapshots. Behind it writers are free again, whatever happened.
@@ -221,7 +235,11 @@ func (s *snapshots) ended(st SnapshotStats, err error) {
 	}
 }
 
-func (s *snapshots) wait() { s.wg.Wait() }
+func (s *snapshots) wait() {
+	if !mutant.On(mutCloseEarly) {
+		s.wg.Wait()
+	}
+}
 
 func (s *snapshots) stats() (int64, SnapshotStats) {
 	s.mu.Lock()

@@ -10,10 +10,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/forstfs/fault"
 	"github.com/forst-go/forst/internal/meter"
 )
 
@@ -388,7 +390,7 @@ func TestDurable(t *testing.T) {
 
 // Close waits for snapshots under way; nothing is left.
 func TestCloseWaitsForSnapshots(t *testing.T) {
-	root := roots[0].new(t)
+	root := fault.New(roots[0].new(t), &fault.Options{Latency: fault.FixedLatency(5*time.Millisecond, time.Millisecond, 1e9)}) // so that Close comes first
 	before := runtime.NumGoroutine()
 	b := create(t, root, instance(0, 1, "a"))
 	v := must(NewValue(b, ValueDescriptor[int64]{Name: "v", Codec: Int64}))(t)

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // Timers are moments for keys and namespaces, handed out in the order of their time. A backend may have several, by name: one for event time
@@ -324,8 +326,10 @@ func (t *Timers) Next(ctx context.Context) (at time.Time, ok bool, err error) {
 // timerHeap has the group with the earliest timer first.
 type timerHeap []*timerGroup
 
-func (h timerHeap) Len() int           { return len(h) }
-func (h timerHeap) Less(i, j int) bool { return bytes.Compare(h[i].keys[0], h[j].keys[0]) < 0 }
+func (h timerHeap) Len() int { return len(h) }
+func (h timerHeap) Less(i, j int) bool {
+	return bytes.Compare(h[i].keys[0], h[j].keys[0]) < 0 != mutant.On(mutTimerOrder)
+}
 func (h timerHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].index, h[j].index = i, j
