@@ -34,7 +34,7 @@ func (v *FS) ledger() (l Ledger) {
 			bodies[s.BodyContainer()] = s.Body.Size
 		}
 	}
-	for c, use := range st.Needed() {
+	st.EachNeeded(func(c namespace.Container, use namespace.Use) {
 		size := int64(c.CRC)
 		if n, ok := bodies[c]; ok {
 			size = n
@@ -52,7 +52,7 @@ func (v *FS) ledger() (l Ledger) {
 			l.Live += size
 			l.Dead += max(0, size-use.Bytes)
 		}
-	}
+	})
 	v.machine.mu.Unlock()
 	v.mu.Lock()
 	for c := range v.deferred {

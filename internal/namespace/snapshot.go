@@ -150,6 +150,18 @@ func (s *State) Needed() iter.Seq2[Container, Use] {
 	}
 }
 
+// EachNeeded calls fn for what Needed gives, in no order and without a copy; fn must not change the State.
+func (s *State) EachNeeded(fn func(Container, Use)) {
+	for c, use := range s.containers {
+		fn(c, use)
+	}
+	for c := range s.pinned {
+		if _, ok := s.containers[c]; !ok && !mutant.On(mutPinsUnseen) {
+			fn(c, Use{})
+		}
+	}
+}
+
 // Fence drops the snapshots that an earlier writer began and did not commit.
 func (s *State) Fence() {
 	if mutant.On(mutFenceKeeps) {
@@ -366,6 +378,12 @@ func (s *State) Subtree(path string) (*State, error) {
 	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "subtree", Path: path, Err: err}
+	}
+	if n.d == s.root {
+		t := s.Clone()
+		t.Forget()
+		clear(t.released)
+		return t, nil
 	}
 	t := New()
 	t.next, t.owners = s.next, slices.Clone(s.owners)
