@@ -59,7 +59,6 @@ forstfs/hold-ignores-handles       TestFSMem/clone/a-hold-stays-while-a-handle-n
 forstfs/detach-files-only          TestFSMem/clone/detach-takes-its-snapshots-along
 forstfs/move-before-body           TestDurabilityMem/clone/every-crash-point
 forstfs/hold-of-files-only         TestFSMem/clone/a-snapshot-of-a-clone-keeps-the-hold
-forstfs/hold-of-files-only         TestSimulation
 forstfs/source-gone-is-not-exist   TestFSMem/clone/a-source-that-is-gone-is-no-missing-file
 forstfs/verify-is-blind            TestFSMem/fsck/verify-reads-every-byte
 forstfs/drop-of-a-lender           TestFSMem/snapshot/what-a-clone-holds-stays
