@@ -190,6 +190,7 @@ func threads(t *testing.T, pid int) []string {
 // TestRun: the command gets the servers and its exit status comes back; a failing command leaves nothing behind.
 func TestRun(t *testing.T) {
 	Need(t, "s3")
+	t.Setenv(EnvRequire, "kerberos") // what the caller requires stays
 	out := filepath.Join(t.TempDir(), "out")
 	status, err := Run([]string{"s3"}, []string{"sh", "-c", `echo "$FORST_TEST_S3 $FORST_REQUIRE $AWS_ACCESS_KEY_ID $FORST_TEST_S3_URL" >` + out + `; exit 7`})
 	if status != 7 || err != nil {
@@ -200,7 +201,7 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	var server, require, key, ready string
-	if _, err := fmt.Sscan(string(b), &server, &require, &key, &ready); err != nil || require != "s3" || !strings.Contains(server, key+":") || !strings.HasPrefix(ready, "s3://forst/run?") {
+	if _, err := fmt.Sscan(string(b), &server, &require, &key, &ready); err != nil || require != "kerberos,s3" || !strings.Contains(server, key+":") || !strings.HasPrefix(ready, "s3://forst/run?") {
 		t.Errorf("%s: %v", b, err)
 	}
 	_, host, _ := strings.Cut(server, "@")
