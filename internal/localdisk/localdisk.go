@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 )
 
-// ErrLocked: another process has the directory.
+// ErrLocked says that another process has the directory.
 var ErrLocked = errors.New("another process has the local directory open; stop it first")
 
 // Disk is a directory. Calls may run in parallel.
