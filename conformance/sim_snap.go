@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -66,6 +67,20 @@ func (x *simSnaps) some(r *rand.Rand, done bool) *simSnap {
 		return nil
 	}
 	return from[r.IntN(len(from))]
+}
+
+// known gives the snapshots and clones so far. Crashed processes may still go on beside, and find that they are dead.
+func (x *simSnaps) known() ([]*simSnap, []*simClone) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Clone(x.all), slices.Clone(x.clones)
+}
+
+// told gives what somebody was told of a clone: that it was born, and the snapshots of it that are there.
+func (x *simSnaps) told(c *simClone) (born bool, kept []string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return c.born, slices.Clone(c.kept)
 }
 
 // there reports whether the snapshot must be there now.
@@ -282,9 +297,7 @@ func (s *simulation) workInClone(p *simProc, r *rand.Rand) {
 	default:
 		return
 	}
-	x.mu.Lock()
-	born := c.born
-	x.mu.Unlock()
+	born, _ := x.told(c)
 	o := s.snapOptions(p, r)
 	o.Create = forstfs.MustExist
 	v, err := forstfs.Open(s.ctx, p.storeAt(c.root), o)

@@ -26,7 +26,8 @@ func (s *simulation) finishSnaps(v *forstfs.FS, r *rand.Rand) error {
 		found[l.Name] = l
 	}
 	whole := ""
-	for _, q := range s.snaps.all {
+	snaps, clones := s.snaps.known()
+	for _, q := range snaps {
 		l, ok := found[q.name]
 		if s.snaps.there(q) && (!ok || l.Doomed) {
 			return fmt.Errorf("lost snapshot: %s was acknowledged and is not there (listed %v, doomed %v)", q.name, ok, l.Doomed)
@@ -42,7 +43,7 @@ func (s *simulation) finishSnaps(v *forstfs.FS, r *rand.Rand) error {
 	if err := s.refusedDrop(p, v, r); err != nil {
 		return err
 	}
-	for _, c := range s.snaps.clones {
+	for _, c := range clones {
 		if err := s.finishClone(p, r, c); err != nil {
 			return fmt.Errorf("the clone %s of %s: %w", c.root, c.of.name, err)
 		}
@@ -101,9 +102,10 @@ func (s *simulation) finishClone(p *simProc, r *rand.Rand, c *simClone) error {
 	o := s.snapOptions(p, r)
 	o.Create, o.Force = forstfs.MustExist, true
 	v, err := forstfs.Open(s.ctx, p.storeAt(c.root), o)
+	born, _ := s.snaps.told(c)
 	unborn := errors.Is(err, forstfs.ErrNoVolume) || errors.Is(err, forstfs.ErrDropped) || errors.Is(err, forstfs.ErrForeign)
 	switch {
-	case err != nil && unborn && !c.born:
+	case err != nil && unborn && !born:
 		return nil
 	case err != nil:
 		return err
@@ -134,7 +136,8 @@ func (s *simulation) finishClone(p *simProc, r *rand.Rand, c *simClone) error {
 
 // finishKept reads the snapshots of a clone, and removes them.
 func (s *simulation) finishKept(p *simProc, r *rand.Rand, c *simClone, v *forstfs.FS) error {
-	for _, name := range c.kept {
+	_, kept := s.snaps.told(c)
+	for _, name := range kept {
 		show, err := forstfs.OpenSnapshot(s.ctx, p.storeAt(c.root), name, s.snapOptions(p, r))
 		if err != nil {
 			return fmt.Errorf("its snapshot %s: %w", name, err)
