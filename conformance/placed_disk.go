@@ -84,7 +84,8 @@ type moment struct {
 	what  string
 }
 
-// powerLoss loses power before each operation on the disk and each change of the store: what was promised then is found, with the disk that is left.
+// powerLoss loses power before each operation on the disk and each change of the store: what was promised then is found, with the disk that is left, on which
+// some or all of what was not synced has arrived.
 func powerLoss(e *placedEnv) {
 	seed := uint64(time.Now().UnixNano())
 	defer func() {
@@ -112,9 +113,11 @@ func powerLoss(e *placedEnv) {
 		s.mu.Lock()
 		m := moment{plan: s.plan.clone(), what: what}
 		s.mu.Unlock()
-		m.disk = disk.Crash(r)
 		m.store = e.copied(raw)
-		moments = append(moments, m)
+		m.disk = disk.Crash(r)
+		all := m
+		all.plan, all.disk, all.store, all.what = m.plan.clone(), disk.Killed(), m.store.Snapshot(), what+", with all that was written"
+		moments = append(moments, m, all)
 	}
 	disk.Before = func(op, name string) error { look(op + " " + name); return nil }
 	for gen := range 2 {
@@ -134,7 +137,7 @@ func powerLoss(e *placedEnv) {
 			e.Fatalf("moment %d of %d, before %s: %v", i, len(moments), m.what, err)
 		}
 	}
-	if least := 80 / every; len(moments) < least {
+	if least := 160 / every; len(moments) < least {
 		e.Errorf("only %d moments", len(moments))
 	}
 }
