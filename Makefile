@@ -7,8 +7,8 @@ TESTENV := .cache/bin/forst-testenv
 SERVERS := s3 hdfs
 TEST_TIMEOUT ?= 30m
 FUZZTIME ?= 30s
-NIGHTLY_FUZZ ?= 2m
-NIGHTLY_DEMOS ?= 20
+NIGHTLY_FUZZ ?= 1m
+NIGHTLY_DEMOS ?= 5
 # RACE=1 puts the suites in containers under the race detector.
 RACE_FLAG := $(if $(RACE),-race)
 

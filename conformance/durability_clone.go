@@ -330,23 +330,13 @@ func (e *fsEnv) everyCloneCrash() {
 	}}
 	e.must(s.live())
 	muts := rec.ordered()
-	landed := mem.NewBucket(nil)
-	all, err := landed.Open("")
-	e.must(err)
 	points := 0
-	for i, m := range muts {
-		if m.end == never {
-			break
+	e.eachPoint(muts, func(i int, m *mutation, at crashPoint, landed *mem.Bucket) {
+		if i < 8 {
+			return // the lender is being made
 		}
-		at := pointAt(muts, i)
 		for variant := range 2 {
-			if i < 8 {
-				continue // the lender is being made
-			}
-			b := landed.Snapshot()
-			st, err := b.Open("")
-			e.must(err)
-			e.must(at.land(st, e.choose(at.under, variant, uint64(i))))
+			b := e.found(landed, at, e.choose(at.under, variant, uint64(i)))
 			points++
 			t := *s
 			t.open = func(ctxType) (driver.Store, error) { return b.Open("") }
@@ -354,8 +344,7 @@ func (e *fsEnv) everyCloneCrash() {
 				e.Fatalf("crash point %d of %d (moment %d, variant %d, %v): %v", i, len(muts), m.end, variant, m.keys, err)
 			}
 		}
-		e.must(m.land(all))
-	}
+	})
 	e.Logf("%d crash points", points)
 	if points < 60 {
 		e.Errorf("only %d crash points", points)
@@ -368,21 +357,7 @@ func (e *fsEnv) everyCloneFault(what fault) {
 	if !e.virtual {
 		step, unit = 61, 10*time.Millisecond
 	}
-	runs := 0
-	for at := 0; ; at += step {
-		hit, err := e.cloneFault(what, at, unit, runs)
-		if err != nil {
-			e.Fatalf("%s at request %d: %v", faultNames[what], at, err)
-		}
-		runs++
-		if !hit {
-			break
-		}
-	}
-	e.Logf("%d runs", runs)
-	if runs < 2 || step == 1 && runs < 60 {
-		e.Errorf("only %d runs: the fault was not met", runs)
-	}
+	e.untilUnmet(what, step, 60, func(at, run int) (bool, error) { return e.cloneFault(what, at, unit, run) })
 }
 
 func (e *fsEnv) cloneFault(what fault, at int, unit time.Duration, run int) (hit bool, err error) {

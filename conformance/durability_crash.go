@@ -155,32 +155,21 @@ func (e *fsEnv) everyCrashPoint(s scenario) {
 		e.Fatalf("%d requests failed on a healthy store", rec.fails)
 	}
 	muts := rec.ordered()
-	landed := mem.NewBucket(nil)
-	all, err := landed.Open("")
-	e.must(err)
 	points := 0
-	for i, m := range muts {
-		if m.end == never {
-			break
-		}
-		at := pointAt(muts, i)
+	e.eachPoint(muts, func(i int, m *mutation, at crashPoint, landed *mem.Bucket) {
 		under := at.under
 		for variant := range 4 {
-			b := landed.Snapshot()
 			part := e.choose(under, variant, uint64(i))
 			if variant >= 2 && len(under) < 2 || variant > 0 && part == nil {
 				continue
 			}
-			st, err := b.Open("")
-			e.must(err)
-			e.must(at.land(st, part))
+			b := e.found(landed, at, part)
 			points++
 			if err := e.recoverFrom(b, &c, m.end, points); err != nil {
 				e.Fatalf("crash point %d of %d (moment %d, variant %d, %d of %d requests under way have landed): %v", i, len(muts), m.end, variant, len(part), len(under), err)
 			}
 		}
-		e.must(m.land(all))
-	}
+	})
 	e.Logf("%d crash points, %d changes of the store, %d owners", points, len(muts), len(c.owners))
 	if points < 100 {
 		e.Errorf("only %d crash points", points)

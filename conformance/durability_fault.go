@@ -305,6 +305,26 @@ func (e *fsEnv) everyFault(what fault) {
 	}
 }
 
+// untilUnmet makes a run with the fault at the first request, at the one step further, and so on, until a run meets none. Where every request has its turn, there are at
+// least so many runs.
+func (e *fsEnv) untilUnmet(what fault, step, least int, run func(at, run int) (hit bool, err error)) {
+	runs := 0
+	for at := 0; ; at += step {
+		hit, err := run(at, runs)
+		if err != nil {
+			e.Fatalf("%s at request %d: %v", faultNames[what], at, err)
+		}
+		runs++
+		if !hit {
+			break
+		}
+	}
+	e.Logf("%d runs", runs)
+	if runs < 2 || step == 1 && runs < least {
+		e.Errorf("only %d runs: the fault was not met", runs)
+	}
+}
+
 // budgetFor is how long a volume tries. Only a store that is dead for good must be given up soon; one in real time may just be busy.
 func budgetFor(what fault, unit time.Duration) time.Duration {
 	if what == faultDead {

@@ -33,7 +33,7 @@ func rounds(n int) int {
 		return k
 	}
 	if os.Getenv("FORST_NIGHTLY") != "" {
-		return 25 * n
+		return 10 * n
 	}
 	return n
 }

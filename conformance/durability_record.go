@@ -214,6 +214,29 @@ func pointAt(all []*mutation, i int) (p crashPoint) {
 	return p
 }
 
+// eachPoint gives every crash point of a recording in its order, with what had landed by then.
+func (e *fsEnv) eachPoint(muts []*mutation, fn func(i int, m *mutation, at crashPoint, landed *mem.Bucket)) {
+	landed := mem.NewBucket(nil)
+	all, err := landed.Open("")
+	e.must(err)
+	for i, m := range muts {
+		if m.end == never {
+			break
+		}
+		fn(i, m, pointAt(muts, i), landed)
+		e.must(m.land(all))
+	}
+}
+
+// found is the store that a crash leaves when this part of what was under way has landed.
+func (e *fsEnv) found(landed *mem.Bucket, at crashPoint, part []*mutation) *mem.Bucket {
+	b := landed.Snapshot()
+	st, err := b.Open("")
+	e.must(err)
+	e.must(at.land(st, part))
+	return b
+}
+
 // land makes what is known and a part of what was under way happen in a store.
 func (p crashPoint) land(s *mem.Store, part []*mutation) error {
 	for _, m := range slices.Concat(p.known, part) {

@@ -41,23 +41,13 @@ func (e *fsEnv) everySnapshotCrash(seed uint64, steps int, slow time.Duration) {
 	e.must(v.Err())
 	e.close(v)
 	muts := rec.ordered()
-	landed := mem.NewBucket(nil)
-	all, err := landed.Open("")
-	e.must(err)
 	points := 0
-	for i, m := range muts {
-		if m.end == never {
-			break
-		}
-		at := pointAt(muts, i)
+	e.eachPoint(muts, func(i int, m *mutation, at crashPoint, landed *mem.Bucket) {
 		for variant := range 2 {
 			if i < 8 && variant == 0 {
 				continue // the volume is being made
 			}
-			b := landed.Snapshot()
-			st, err := b.Open("")
-			e.must(err)
-			e.must(at.land(st, e.choose(at.under, variant, uint64(i))))
+			b := e.found(landed, at, e.choose(at.under, variant, uint64(i)))
 			points++
 			open := func(context.Context) (driver.Store, error) { return b.Open("") }
 			if points%3 == 0 { // who only reads sees the same, before a new owner's fence
@@ -71,6 +61,8 @@ func (e *fsEnv) everySnapshotCrash(seed uint64, steps int, slow time.Duration) {
 					e.Fatalf("crash point %d of %d (moment %d, variant %d), read-only: %v", i, len(muts), m.end, variant, err)
 				}
 			}
+			st, err := b.Open("")
+			e.must(err)
 			w, err := forstfs.Open(e.ctx, st, smallOptions())
 			if err == nil {
 				if err = s.verify(w, open, m.end); err == nil && points%6 == 0 {
@@ -82,8 +74,7 @@ func (e *fsEnv) everySnapshotCrash(seed uint64, steps int, slow time.Duration) {
 				e.Fatalf("crash point %d of %d (moment %d, variant %d): %v", i, len(muts), m.end, variant, err)
 			}
 		}
-		e.must(m.land(all))
-	}
+	})
 	e.Logf("%d crash points, %d snapshots, %d restores", points, len(s.snaps), len(s.restores))
 	if points < 60 || len(s.snaps) < 5 || len(s.restores) < 2 {
 		e.Errorf("only %d crash points with %d snapshots and %d restores", points, len(s.snaps), len(s.restores))
@@ -99,21 +90,7 @@ func (e *fsEnv) everySnapshotFault(what fault) {
 	if !e.virtual {
 		step, unit = 41, 10*time.Millisecond
 	}
-	runs := 0
-	for at := 0; ; at += step {
-		hit, err := e.snapshotFault(what, at, unit, runs)
-		if err != nil {
-			e.Fatalf("%s at request %d: %v", faultNames[what], at, err)
-		}
-		runs++
-		if !hit {
-			break
-		}
-	}
-	e.Logf("%d runs", runs)
-	if runs < 2 || step == 1 && runs < 30 {
-		e.Errorf("only %d runs: the fault was not met", runs)
-	}
+	e.untilUnmet(what, step, 30, func(at, run int) (bool, error) { return e.snapshotFault(what, at, unit, run) })
 }
 
 func (e *fsEnv) snapshotFault(what fault, at int, unit time.Duration, run int) (hit bool, err error) {

@@ -26,13 +26,16 @@ func engineOptions() *forstfs.Options {
 	return o
 }
 
-// portion is how many of n things a run looks at; all of them in a nightly run.
-func portion(n, most int) int {
-	if os.Getenv("FORST_NIGHTLY") != "" {
-		return n
-	}
-	if testing.Short() { // the run with the race detector
+// portion is how many of n things a run looks at: at night all of them in memory, and more of them than by day where requests take real time.
+func (e *fsEnv) portion(n, most int) int {
+	switch {
+	case os.Getenv("FORST_NIGHTLY") == "" && testing.Short(): // the run with the race detector
 		most = max(2, most/5)
+	case os.Getenv("FORST_NIGHTLY") == "":
+	case e.volatile():
+		return n
+	default:
+		most *= 8
 	}
 	return min(n, most)
 }
@@ -90,7 +93,7 @@ func (e *fsEnv) engineCrashPoints(eng Engine, seed uint64, workers, steps int) {
 		}
 	}
 	chosen := map[int]bool{}
-	for _, i := range rand.New(rand.NewPCG(seed, 1)).Perm(n)[:portion(n, points)] {
+	for _, i := range rand.New(rand.NewPCG(seed, 1)).Perm(n)[:e.portion(n, points)] {
 		chosen[i] = true
 	}
 	landed := mem.NewBucket(nil)
@@ -119,7 +122,7 @@ func (e *fsEnv) engineCrashPoints(eng Engine, seed uint64, workers, steps int) {
 		e.must(m.land(all))
 	}
 	e.Logf("%d crash points checked, %d changes of the store", checked, len(muts))
-	if checked < portion(n, points) {
+	if checked < e.portion(n, points) {
 		e.Errorf("only %d crash points", checked)
 	}
 }

@@ -39,7 +39,7 @@ func (e *fsEnv) engineFaults(eng Engine, what fault) {
 	} else {
 		most = 2
 	}
-	n := portion(total, most)
+	n := e.portion(total, most)
 	var met atomic.Int64
 	err := concurrently(n, func(i int) error {
 		at := (2*i + 1) * total / (2 * n)

@@ -24,7 +24,7 @@ func (e *fsEnv) engineStalls(eng Engine, after bool) {
 	}
 	const steps = 40
 	total := 2 * steps
-	n := portion(total, most)
+	n := e.portion(total, most)
 	var hits atomic.Int64
 	err := concurrently(n, func(i int) error {
 		z := &engineZombie{fsEnv: e, eng: eng, clock: &clock{}, stall: newStall(i*total/n, after, false)}

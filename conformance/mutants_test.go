@@ -32,6 +32,7 @@ forstfs/handle-loses-bytes         TestFSMem/handle/outlives-the-name
 forstfs/image-of-issued            TestDurabilityMem/crash/every-point-of-concurrent-writers
 forstfs/inline-before-objects      TestFSMem/write/content-and-size-are-exact
 forstfs/link-across-aliases        TestPlacementMem/ForSt/place/renames-and-links-cross
+forstfs/local-fence-unseen         TestPlacementMem/LocalWAL/place/a-fenced-log-learns-of-it
 forstfs/local-files-unlisted       TestPlacementMem/ForSt/place/renames-and-links-cross
 forstfs/local-name-not-synced      TestPlacementMem/ForSt/place/power-loss-at-every-point
 forstfs/local-reaped-early         TestPlacementMem/ForSt/place/power-loss-at-every-point

@@ -105,22 +105,10 @@ type moved struct {
 	store    driver.Store // that holds from
 }
 
-// copy makes the object durable in dst: on the server where the stores can, else through this process's memory. Of the body of a snapshot, only the part that
+// copy makes the object durable in dst, through this process's memory. Of the body of a snapshot, only the part that
 // extents refer to goes along.
 func (m moved) copy(ctx context.Context, dst driver.Store, o *Options) error {
 	from, key := objectKey(m.from), objectKey(m.to)
-	if in, ok := driver.As[driver.Importer](dst); ok && m.from.Kind == namespace.Object {
-		switch err := in.Import(ctx, m.store, from, key); driver.KindOf(err) {
-		case driver.KindUnsupported:
-		default:
-			if err == nil {
-				return nil
-			}
-			if !retryable(err) {
-				return fmt.Errorf("copy %s: %w", from, err)
-			}
-		}
-	}
 	data := make([]byte, m.from.CRC)
 	if err := driver.ReadFull(ctx, m.store, from, 0, data); err != nil {
 		return fmt.Errorf("copy %s: %w", from, err)

@@ -156,7 +156,7 @@ func (v *FS) syncLocal(ctx context.Context, n *node) error {
 // watchFence lets a writer whose commits make no frames learn that it was fenced. It puts the record of the local directory into the order once more: the
 // frame finds its number taken.
 func (v *FS) watchFence() {
-	if v.home == nil || !v.o.Placement.Local(ClassWAL) || v.o.MaxLag > 0 || v.o.FenceCheck < 0 {
+	if v.home == nil || !v.o.Placement.Local(ClassWAL) || v.o.MaxLag > 0 || v.o.FenceCheck < 0 || mutant.On(mutFenceUnseen) {
 		return
 	}
 	tick := time.NewTicker(v.o.FenceCheck)

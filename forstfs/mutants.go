@@ -82,6 +82,7 @@ const (
 	mutLinkAliases     mutant.ID = "forstfs/link-across-aliases"         // a link across the border is one file with two names
 	mutMoveUnsynced    mutant.ID = "forstfs/move-without-sync"           // a file takes its name on the other side before its copy is durable
 	mutReapEarly       mutant.ID = "forstfs/local-reaped-early"          // a local file goes before its removal is acknowledged
+	mutFenceUnseen     mutant.ID = "forstfs/local-fence-unseen"          // a writer with a local log never looks whether it is fenced
 	mutVerifyBlind     mutant.ID = "forstfs/verify-is-blind"             // verify reads and does not compare
 )
 

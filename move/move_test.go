@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"net/url"
@@ -68,14 +69,7 @@ var engines = []struct {
 	}, func(t *testing.T, dir string) {
 		db, err := pebble.Open(dir, &pebble.Options{ErrorIfNotExists: true})
 		ok(t, err)
-		for i := range records {
-			k, v := record(i)
-			got, c, err := db.Get(k)
-			ok(t, err)
-			same(t, k, got, v)
-			ok(t, c.Close())
-		}
-		ok(t, db.Close())
+		hasRecords(t, db)
 	}},
 	{"pebble v1", func(t *testing.T, dir string) {
 		db, err := pebble1.Open(dir, &pebble1.Options{MemTableSize: 64 << 10})
@@ -88,14 +82,7 @@ var engines = []struct {
 	}, func(t *testing.T, dir string) {
 		db, err := pebble1.Open(dir, &pebble1.Options{ErrorIfNotExists: true})
 		ok(t, err)
-		for i := range records {
-			k, v := record(i)
-			got, c, err := db.Get(k)
-			ok(t, err)
-			same(t, k, got, v)
-			ok(t, c.Close())
-		}
-		ok(t, db.Close())
+		hasRecords(t, db)
 	}},
 	{"goleveldb", func(t *testing.T, dir string) {
 		db, err := leveldb.OpenFile(dir, nil)
@@ -312,4 +299,20 @@ func TestVerifies(t *testing.T) {
 	if _, err := v.Stat(ctx, "/db"); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("and the database is there: %v", err)
 	}
+}
+
+// hasRecords closes the database, too.
+func hasRecords(t *testing.T, db interface {
+	io.Closer
+	Get(key []byte) ([]byte, io.Closer, error)
+}) {
+	t.Helper()
+	for i := range records {
+		k, v := record(i)
+		got, c, err := db.Get(k)
+		ok(t, err)
+		same(t, k, got, v)
+		ok(t, c.Close())
+	}
+	ok(t, db.Close())
 }

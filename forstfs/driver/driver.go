@@ -115,10 +115,3 @@ func As[T any](s Store) (T, bool) {
 	var zero T
 	return zero, false
 }
-
-// Importer is an optional interface: a copy on the server from another place of the same kind. from is a store as it was opened, perhaps with wrappers
-// around it; when the two are not of one kind, or the server cannot copy between them, it is KindUnsupported and nothing was done. The copy is a Put: visible as a whole, durable on
-// return, and it may replace what dst holds, so callers use fresh keys.
-type Importer interface {
-	Import(ctx context.Context, from Store, src, dst string) error
-}
