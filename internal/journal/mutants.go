@@ -54,5 +54,7 @@ const (
 	mutSilent         mutant.ID = "journal/damaged-image-silent"     // falling back to the older image tells nobody
 	mutGivesUp        mutant.ID = "journal/gives-up-at-once"         // an error that looks permanent fails the journal at once
 	mutOtherImage     mutant.ID = "journal/other-volumes-image"      // an image of another volume counts as damage
+	mutGapWide        mutant.ID = "journal/gap-one-too-wide"         // a fence run right behind a lost frame hides the loss
+	mutGoneIsOwn      mutant.ID = "journal/gone-is-own"              // KindExist and nothing there is taken as success
 	mutFollowEarly    mutant.ID = "journal/follower-applies-first"   // a follower applies frames before it looks at the images
 )

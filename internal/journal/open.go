@@ -252,7 +252,7 @@ func (op *opener) checkGap(ctx context.Context, base, gap uint64, behind []uint6
 	if len(behind) == 0 || mutant.On(mutFarFrames) {
 		return nil
 	}
-	if last := behind[len(behind)-1]; last >= gap+uint64(op.root.Run) {
+	if last := behind[len(behind)-1]; last >= gap+uint64(op.root.Run) && !(mutant.On(mutGapWide) && last == gap+uint64(op.root.Run)) {
 		return op.explainGap(ctx, base, gap, last)
 	}
 	if mutant.On(mutNearFrames) {

@@ -34,6 +34,11 @@ func commitScenarios() []scenario {
 			a.add(rule{op: "put", prefix: FrameKey(5), twice: true})
 			return first(a.commit("a1"), a.commit("a2"), l.holds("a1", "a2"))
 		}},
+		{"the store says that the number is taken, and it is not", []string{"gone-is-own"}, func(l *lab) error {
+			a := l.opened()
+			a.add(rule{op: "put", prefix: FrameKey(5), before: &driver.Error{Op: "put", Path: FrameKey(5), Kind: driver.KindExist}})
+			return first(a.commit("a1"), l.holds("a1"))
+		}},
 		{"the read-back fails, too", nil, func(l *lab) error {
 			a := l.opened()
 			a.add(rule{op: "put", prefix: FrameKey(5), after: lost("put", "x")})

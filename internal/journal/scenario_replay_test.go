@@ -109,6 +109,12 @@ func replayScenarios() []scenario {
 			l.remove(FrameKey(6))
 			return refused(l, ErrDamaged)
 		}},
+		{"a lost frame right before the fences of the next owner", []string{"gap-one-too-wide", "far-frames-ignored"}, func(l *lab) error {
+			l.opened().must("a1", "a2")
+			l.opened()
+			l.remove(FrameKey(6)) // and 7 to 10 are fences: none of them was sent before 6 was settled
+			return refused(l, ErrDamaged)
+		}},
 		{"an unknown feature", []string{"unknown-feature-ignored"}, func(l *lab) error {
 			r := l.root
 			r.Features = []string{"r:from-the-future"}

@@ -109,6 +109,9 @@ func (s *sender) settle(ctx context.Context, key string, data []byte, sound func
 			}
 			err = rerr
 		case driver.KindOf(rerr) == driver.KindNotExist:
+			if kind == driver.KindExist && mutant.On(mutGoneIsOwn) {
+				return nil, nil
+			}
 		case kind == driver.KindExist:
 			err = rerr
 		}
