@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/forst-go/forst/forstfs/driver"
 )
@@ -53,8 +54,8 @@ var storeDeleteCases = []StoreCase{
 		if err := e.s.Delete(e.ctx, keys); err != nil {
 			e.Errorf("Delete of %d keys: %v", len(keys), err)
 		}
-		if left := e.list(e.s, "", ""); len(left) != 1 || left[0] != "keep" {
-			e.Errorf("%d keys are left, want the one that was not named", len(left))
+		if left := e.list(e.s, "", ""); !slices.Equal(left, []string{"keep"}) {
+			e.Errorf("after a Delete of %d keys without an error List gives %d keys, want only %q, which was not named: %q ...", len(keys), len(left), "keep", left[:min(3, len(left))])
 		}
 	}},
 	{"delete/takes-only-what-is-named", func(e *storeEnv) {

@@ -50,6 +50,15 @@ var storeIfAbsentCases = []StoreCase{
 		e.wantKind("Put", e.create("key", blob(1, 9<<20)), driver.KindExist)
 		e.wantBytes(e.s, "key", []byte("bytes"))
 	}},
+	{"if-absent/refuses-at-every-size", func(e *storeEnv) {
+		// Stores keep small objects in their index, larger ones in one piece, big ones in parts: three ways of creating, each with its own check. A frame
+		// of the journal has any size up to 4 MiB.
+		e.put("key", []byte("bytes"))
+		for _, size := range []int{1, 1 << 10, 20 << 10, 120 << 10, 260 << 10, 1 << 20, 4 << 20} {
+			e.wantKind(fmt.Sprintf("create-if-absent of %d bytes over an object that is there", size), e.create("key", blob(1, size)), driver.KindExist)
+			e.wantBytes(e.s, "key", []byte("bytes"))
+		}
+	}},
 	{"if-absent/loser-matches-fs.ErrExist", func(e *storeEnv) {
 		e.put("key", []byte("bytes"))
 		err := e.create("key", []byte("bytes"))

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"iter"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/forst-go/forst/forstfs/driver"
@@ -66,6 +69,28 @@ var ifAbsentMutants = []mutant{
 	{"a-multipart-upload-drops-the-condition", "if-absent/refuses-a-big-object", func(b *broken) {
 		b.put = func(ctx context.Context, key string, data []byte, o driver.PutOptions) error {
 			return b.Store.Put(ctx, key, data, driver.PutOptions{IfAbsent: o.IfAbsent && len(data) < 8<<20})
+		}
+	}},
+	{"a-body-in-one-piece-drops-the-condition", "if-absent/refuses-at-every-size", func(b *broken) {
+		b.put = func(ctx context.Context, key string, data []byte, o driver.PutOptions) error {
+			o.IfAbsent = o.IfAbsent && (len(data) < 128<<10 || len(data) >= 5<<20)
+			return b.Store.Put(ctx, key, data, o)
+		}
+	}},
+	{"a-race-is-a-conflict-for-all", "if-absent/race-of-16-has-one-winner", func(b *broken) {
+		b.put = func(ctx context.Context, key string, data []byte, o driver.PutOptions) error { // 409 for everybody, and one of them has landed
+			b.w.mu.Lock()
+			b.w.n++
+			first := b.w.n == 1
+			b.w.mu.Unlock()
+			b.pause()
+			err := b.Store.Put(ctx, key, data, o)
+			b.w.mu.Lock()
+			defer b.w.mu.Unlock()
+			if alone := first && b.w.n == 1; o.IfAbsent && !alone {
+				err = fail("put", key, driver.KindTransient, errors.New("ConditionalRequestConflict"))
+			}
+			return err
 		}
 	}},
 	{"a-lost-create-is-transient", "if-absent/loser-matches-fs.ErrExist", func(b *broken) {
@@ -213,6 +238,34 @@ var deleteMutants = []mutant{
 	{"delete-ends-at-1000-keys", "delete/of-more-than-1000-keys", func(b *broken) {
 		b.delete = func(ctx context.Context, keys []string) error {
 			return b.Store.Delete(ctx, keys[:min(len(keys), 1000)])
+		}
+	}},
+	{"a-batch-says-nothing-of-failed-keys", "delete/of-more-than-1000-keys", func(b *broken) {
+		b.delete = func(ctx context.Context, keys []string) error {
+			if len(keys) < 100 {
+				return b.Store.Delete(ctx, keys)
+			}
+			return b.Store.Delete(ctx, slices.Delete(slices.Clone(keys), 497, 499))
+		}
+	}},
+	{"a-page-of-deleted-keys-ends-a-list", "delete/of-more-than-1000-keys", func(b *broken) {
+		b.put = func(ctx context.Context, key string, data []byte, o driver.PutOptions) error {
+			b.w.mu.Lock()
+			b.w.keys[key] = true
+			b.w.mu.Unlock()
+			return b.Store.Put(ctx, key, data, o)
+		}
+		b.list = func(ctx context.Context, prefix, after string) iter.Seq2[driver.Info, error] {
+			list, err := driver.ListAll(ctx, b.Store, prefix, after)
+			b.w.mu.Lock()
+			defer b.w.mu.Unlock()
+			names := slices.DeleteFunc(slices.Sorted(maps.Keys(b.w.keys)), func(k string) bool { return !strings.HasPrefix(k, prefix) || k <= after })
+			for page := range slices.Chunk(names, 1000) {
+				if !slices.ContainsFunc(list, func(i driver.Info) bool { return page[0] <= i.Key && i.Key <= page[len(page)-1] }) {
+					list = slices.DeleteFunc(list, func(i driver.Info) bool { return i.Key > page[0] })
+				}
+			}
+			return infos(list, err)
 		}
 	}},
 	{"delete-takes-a-prefix", "delete/takes-only-what-is-named", func(b *broken) { b.delete = deletePrefix(b, "") }},

@@ -39,6 +39,17 @@ var listMutants = []mutant{
 			return infos(list[:min(len(list), 1000)], err)
 		}
 	}},
+	{"the-mark-of-a-page-is-unescaped-twice", "list/more-than-1000-keys", func(b *broken) {
+		b.list = func(ctx context.Context, prefix, after string) iter.Seq2[driver.Info, error] {
+			list, err := driver.ListAll(ctx, b.Store, prefix, after)
+			if len(list) > 1000 {
+				mark := strings.ReplaceAll(list[999].Key, "+", " ") // which is before it
+				rest := slices.DeleteFunc(slices.Clone(list), func(i driver.Info) bool { return i.Key <= mark })
+				list = append(list[:1000:1000], rest...)
+			}
+			return infos(list, err)
+		}
+	}},
 	{"pages-overlap", "list/more-than-1000-keys", func(b *broken) {
 		b.list = func(ctx context.Context, prefix, after string) iter.Seq2[driver.Info, error] {
 			list, err := driver.ListAll(ctx, b.Store, prefix, after)

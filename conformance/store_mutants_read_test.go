@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"sync"
+	"sync/atomic"
 
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/forstfs/mem"
@@ -78,6 +79,14 @@ var readMutants = []mutant{
 		rangeMutant(b, func(_ string, data []byte, off, n int64) (io.ReadCloser, error) {
 			if n > 0 && n < 1<<20 && off+n > int64(len(data)) && off < int64(len(data)) {
 				return body(append(data[off:], make([]byte, off+n-int64(len(data)))...), nil), nil
+			}
+			return nil, nil
+		})
+	}},
+	{"past-the-end-is-moved-forward", "get/past-the-end-is-cut", func(b *broken) {
+		rangeMutant(b, func(_ string, data []byte, off, n int64) (io.ReadCloser, error) {
+			if size := int64(len(data)); n > 0 && off < size && n > size-off { // as many bytes as were asked for, from further in front
+				return body(data[max(0, size-n):], nil), nil
 			}
 			return nil, nil
 		})
@@ -170,6 +179,21 @@ var readMutants = []mutant{
 			}
 			return b.Store.Get(ctx, key, off, n)
 		}
+	}},
+	{"a-busy-server-ends-bodies-early", "get/64-readers-at-once", func(b *broken) {
+		var busy atomic.Int64
+		rangeMutant(b, func(_ string, data []byte, off, n int64) (io.ReadCloser, error) {
+			defer busy.Add(-1)
+			if busy.Add(1); n < 0 {
+				return nil, nil
+			}
+			b.pause()
+			data = data[off:min(off+n, int64(len(data)))]
+			if busy.Load() > 4 {
+				data = data[:len(data)/2]
+			}
+			return body(data, nil), nil
+		})
 	}},
 	{"readers-share-a-buffer", "get/64-readers-at-once", func(b *broken) {
 		buf := make([]byte, 8192)
