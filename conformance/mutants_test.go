@@ -52,6 +52,11 @@ forstfs/cloner-does-not-look       TestFSMem/clone/removed-before-the-hold
 forstfs/cloner-ignores-doom        TestFSMem/clone/a-doomed-snapshot-takes-no-hold
 forstfs/cloner-looks-first         TestFSMem/clone/removed-before-the-hold
 forstfs/cloner-looks-first         TestSimulation
+forstfs/fsck-ignores-frames        TestFSMem/fsck/a-missing-frame-below-the-image
+forstfs/fsck-ignores-images        TestFSMem/fsck/an-image-too-many
+forstfs/fsck-sizes-once            TestFSMem/fsck/wrong-size-of-what-came-meanwhile
+forstfs/fsck-held-is-gone          TestFSMem/fsck/what-is-held-is-gone
+forstfs/fsck-hold-is-enough        TestFSMem/fsck/a-hold-on-another-snapshot
 forstfs/fsck-ignores-holds         TestFSMem/fsck/clones-and-lenders-agree
 forstfs/fsck-misses-missing        TestFSMem/fsck/a-missing-object
 forstfs/fsck-pending-is-orphan     TestFSMem/fsck/orphans-and-what-is-on-its-way

@@ -111,7 +111,7 @@ func (k *checker) checkLender(ctx context.Context, owner namespace.Owner, h *jou
 		for _, c := range cs {
 			own := c
 			own.Owner = 0
-			if !slices.Contains(s.Containers, own) && own != s.BodyContainer() {
+			if !slices.Contains(s.Containers, own) && own != s.BodyContainer() && !mutant.On(mutFsckKept) {
 				k.found(Damage, objectKey(c), 0, k.pathsOf(c), "snapshot %s of volume %x at %s does not keep this object for the clone", h.Snapshot, owner.Volume, owner.URL)
 			}
 		}
@@ -129,7 +129,7 @@ func (k *checker) checkHolds(ctx context.Context) error {
 		epoch, nonce, num, _ := journal.ParseSnapshotKey(journal.SnapshotPrefix + h.Snapshot)
 		_, there := k.m.state.Snapshot(namespace.SnapshotID{Epoch: epoch, Nonce: nonce, Num: num})
 		switch {
-		case h.State == HoldAlive && !there:
+		case h.State == HoldAlive && !there && !mutant.On(mutFsckHeld):
 			k.found(Damage, h.Key, 0, nil, "the clone at %s lives and holds snapshot %s, which is gone", h.Place, h.Snapshot)
 		case h.State.over():
 			k.found(Leak, h.Key, 0, nil, "hold of a clone at %s that needs nothing any more (%s)", h.Place, h.State)

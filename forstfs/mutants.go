@@ -72,6 +72,11 @@ const (
 	mutPackPins        mutant.ID = "forstfs/unused-pack-ignores-pins"    // the object of a pack that only a snapshot needs is deleted
 	mutFsckMissing     mutant.ID = "forstfs/fsck-misses-missing"         // fsck does not report an object that is missing
 	mutFsckPending     mutant.ID = "forstfs/fsck-pending-is-orphan"      // fsck calls what a writer is about to name an orphan
+	mutFsckFrames      mutant.ID = "forstfs/fsck-ignores-frames"         // ... nor a frame that files have bytes in, below the image
+	mutFsckImages      mutant.ID = "forstfs/fsck-ignores-images"         // ... nor an image that should be gone
+	mutFsckFirst       mutant.ID = "forstfs/fsck-sizes-once"             // ... nor the wrong size of an object that came while it was looking
+	mutFsckHeld        mutant.ID = "forstfs/fsck-held-is-gone"           // ... nor that a clone holds what is gone
+	mutFsckKept        mutant.ID = "forstfs/fsck-hold-is-enough"         // ... nor that a hold is for a snapshot that keeps something else
 	mutFsckHolds       mutant.ID = "forstfs/fsck-ignores-holds"          // fsck does not see that a clone has no hold
 	mutLocalNoFsync    mutant.ID = "forstfs/local-sync-no-fsync"         // Sync of a local file leaves its bytes to the system
 	mutLocalNoName     mutant.ID = "forstfs/local-name-not-synced"       // ... and that the file is there
