@@ -58,8 +58,8 @@ func warmGets(b *testing.B, blocks int64) {
 		getKey(b, local, k)
 	}
 	const turn = 2000
-	var ours, theirs time.Duration
-	var ratios []float64
+	var ours, theirs span
+	var ratios, work []float64
 	r := rand.New(rand.NewPCG(9, 9))
 	before := foreground(v)
 	for b.Loop() {
@@ -67,27 +67,33 @@ func warmGets(b *testing.B, blocks int64) {
 		for i := range at {
 			at[i] = r.IntN(len(keys))
 		}
-		gets := func(db *pebble.DB) time.Duration {
-			start := time.Now()
+		gets := func(db *pebble.DB) span {
+			start := started()
 			for _, i := range at {
 				getKey(b, db, keys[i])
 			}
-			return time.Since(start)
+			return start.end()
 		}
-		var took, plain time.Duration
+		var took, plain span
 		if len(ratios)%2 == 0 { // whoever is second has the processor's caches of the first
 			plain, took = gets(local), gets(db)
 		} else {
 			took, plain = gets(db), gets(local)
 		}
-		ours += took
-		theirs += plain
-		ratios = append(ratios, float64(plain)/float64(took))
+		ours.add(took)
+		theirs.add(plain)
+		ratios = append(ratios, float64(plain.wall)/float64(took.wall))
+		work = append(work, float64(plain.cpu)/float64(took.cpu))
 	}
 	slices.Sort(ratios)
+	slices.Sort(work)
+	per := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 / float64(b.N*turn) }
 	b.ReportMetric(ratios[len(ratios)/2], "x-plain") // the median of the turns: others on the machine disturb some
-	b.ReportMetric(float64(ours.Microseconds())/float64(b.N*turn), "us/get")
-	b.ReportMetric(float64(theirs.Microseconds())/float64(b.N*turn), "us/get-plain")
+	b.ReportMetric(work[len(work)/2], "x-plain-cpu") // of the process's processors, which others disturb less
+	b.ReportMetric(per(ours.wall), "us/get")
+	b.ReportMetric(per(theirs.wall), "us/get-plain")
+	b.ReportMetric(per(ours.cpu), "cpu-us/get")
+	b.ReportMetric(per(theirs.cpu), "cpu-us/get-plain")
 	b.ReportMetric(float64(foreground(v)-before), "GETs")
 	shut(b, v, db)
 	if err := local.Close(); err != nil {

@@ -4,6 +4,8 @@ import (
 	"sync"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/forst-go/forst/internal/ghost"
 )
 
 // key names a block in the index. Serials are never used twice, so that the blocks of a dropped object cannot be found
@@ -23,7 +25,7 @@ type key struct {
 type shard struct {
 	mu          sync.RWMutex
 	small, main *simplelru.LRU[key, uint32]
-	ghost       *simplelru.LRU[uint64, struct{}]
+	ghost       ghost.List
 	slots       *slots
 	free        []uint32
 	count       int // slots of this shard
@@ -44,7 +46,7 @@ func newShard(s *slots, first, count int) *shard {
 	sh := &shard{slots: s, count: count, smallTarget: max(count*smallPercent/100, 1)}
 	sh.small, _ = simplelru.NewLRU[key, uint32](count+1, nil) // the only error is a size below 1
 	sh.main, _ = simplelru.NewLRU[key, uint32](count+1, nil)
-	sh.ghost, _ = simplelru.NewLRU[uint64, struct{}](max(count*ghostPercent/100, 1), nil)
+	sh.ghost = ghost.New(count * ghostPercent / 100)
 	sh.idle = sync.NewCond(&sh.mu)
 	sh.free = make([]uint32, count)
 	for i := range sh.free {
@@ -101,15 +103,18 @@ func (sh *shard) toFree(slot uint32) {
 	}
 }
 
-// seen remembers the hash of a block that is not here, and reports whether it was remembered already.
-func (sh *shard) seen(h uint64) bool {
+// remembers reports whether the hash of a block that is not here is remembered.
+func (sh *shard) remembers(h uint64) bool {
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	return sh.ghost.Has(h)
+}
+
+// remember notes the use of a block that is not here.
+func (sh *shard) remember(h uint64) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if sh.ghost.Contains(h) {
-		return true
-	}
-	sh.ghost.Add(h, struct{}{})
-	return false
+	sh.ghost.Put(h)
 }
 
 // has reports whether the block is in the index.
@@ -176,7 +181,7 @@ func (sh *shard) publish(o *object, block uint32, slot uint32, size int) bool {
 	info.size, info.block, info.owner = int32(size), block, o
 	info.heat.Store(0)
 	sh.tick++
-	if sh.ghost.Remove(h) {
+	if sh.ghost.Take(h) {
 		sh.main.Add(k, slot)
 	} else {
 		sh.small.Add(k, slot)
@@ -195,7 +200,7 @@ func (sh *shard) evict(ev *evictions) bool {
 				sh.main.Add(k, slot)
 				continue
 			}
-			sh.ghost.Add(blockHash(info.owner.hash, k.block), struct{}{})
+			sh.ghost.Put(blockHash(info.owner.hash, k.block))
 			sh.drop(slot, ev)
 			return true
 		}

@@ -5,25 +5,29 @@ import (
 	"github.com/forst-go/forst/internal/mutant"
 )
 
-// LookupAll is LookupFor in both tiers: it may read from the disk. It serves what no Source can give in ranges, such as
-// frames, which are verified as a whole.
-func (c *Cache) LookupAll(id ID, p []byte, off int64, h Hint, reason Reason) bool {
-	if c.LookupFor(id, p, off, h, reason) {
-		return true
+// LookupAll is LookupFor in both tiers: it may read from the disk, and allocates nothing either. size is that of the object in bytes;
+// 0 means that the caller does not know it: so it is with what no Source can give in ranges, such as frames, which are verified as a whole.
+func (c *Cache) LookupAll(id ID, size int64, p []byte, off int64, h Hint, reason Reason) bool {
+	if c.disk == nil {
+		return c.LookupFor(id, p, off, h, reason)
 	}
-	if c.disk == nil || off < 0 {
-		return false
+	o := c.find(&id)
+	if size == 0 {
+		if o != nil {
+			size = o.size
+		} else {
+			size, _ = c.disk.ObjectSize(disk.ID(id))
+		}
 	}
-	size, ok := c.disk.ObjectSize(disk.ID(id))
-	if !ok || int64(len(p)) > size-off {
-		return false
+	if off >= 0 && int64(len(p)) <= size-off && (o == nil || o.size == size) {
+		var t tally
+		if c.copyBlocks(o, &id, size, p, off, h, &t) == len(p) {
+			c.m.hit(reason, &t)
+			return true
+		}
 	}
-	var t tally
-	if c.copyBlocks(c.find(&id), &id, size, p, off, h, &t) < len(p) {
-		return false
-	}
-	c.m.hit(reason, &t)
-	return true
+	c.m.reasons[reason.index()].peekMisses.Add(1)
+	return false
 }
 
 // copyDisk copies from the block of position off in the disk tier to p, up to the end of either, and returns the number
@@ -34,15 +38,21 @@ func (c *Cache) copyDisk(id *ID, size int64, p []byte, off int64, h Hint) int {
 	block := uint32(off / bs)
 	lo := int(off % bs)
 	n := min(len(p), int(min(bs, size-int64(block)*bs))-lo)
-	if h != Sequential && c.disk.Has(disk.ID(*id), block) {
-		hash := blockHash(id.hash(), block)
-		if c.shardAt(hash).seen(hash) && c.promote(id, size, block, lo, p[:n]) {
-			return n
+	if h == Sequential {
+		if !c.disk.Get(disk.ID(*id), block, lo, p[:n]) {
+			return 0
 		}
+		return n
+	}
+	hash := blockHash(id.hash(), block)
+	sh := c.shardAt(hash)
+	if sh.remembers(hash) && c.disk.Has(disk.ID(*id), block) && c.promote(id, size, block, lo, p[:n]) {
+		return n
 	}
 	if !c.disk.Get(disk.ID(*id), block, lo, p[:n]) {
 		return 0
 	}
+	sh.remember(hash)
 	return n
 }
 

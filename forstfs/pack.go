@@ -306,7 +306,7 @@ func (v *FS) readPieces(ctx context.Context, pieces []piece) error {
 func (v *FS) readFrameFor(ctx context.Context, qs []piece) error {
 	var f *journal.Frame
 	for _, q := range qs {
-		if v.frames.read(q) || v.cache.LookupAll(v.cacheID(q.c), q.p, q.off, cache.Sequential, cache.ReasonOther) {
+		if v.frames.read(q) || v.cached(q, how{hint: cache.Sequential, reason: cache.ReasonOther}) {
 			continue
 		}
 		if f == nil {

@@ -261,7 +261,7 @@ func (v *FS) readView(ctx context.Context, w *view, p []byte, off int64, h how) 
 		at := off - w.offs[i]
 		k := min(int64(len(p)), e.Len-at)
 		q := piece{e.Container, e.Off + at, p[:k]}
-		if !v.cache.LookupFor(v.cacheID(q.c), q.p, q.off, h.hint, h.reason) {
+		if !v.cached(q, h) {
 			todo = append(todo, q)
 		}
 		p, off, i = p[k:], off+k, i+1
@@ -295,11 +295,16 @@ func parallelN[T any](items []T, most int, fn func(T) error) error {
 	return nil
 }
 
+// cached reads a piece from the cache alone, be it in memory or on disk.
+func (v *FS) cached(q piece, h how) bool {
+	return v.cache.LookupAll(v.cacheID(q.c), objectSize(q.c), q.p, q.off, h.hint, h.reason)
+}
+
 func (v *FS) readPiece(ctx context.Context, q piece, h how) error {
 	if q.c.Kind == namespace.Frame {
 		return v.readInline(ctx, q, h)
 	}
-	if v.cache.LookupFor(v.cacheID(q.c), q.p, q.off, h.hint, h.reason) {
+	if v.cached(q, h) {
 		return nil // a hit allocates nothing
 	}
 	o := v.object(q.c)
@@ -322,7 +327,7 @@ func (v *FS) readInline(ctx context.Context, q piece, h how) error {
 	if q.c.Owner != 0 {
 		return fmt.Errorf("%w: frame %d of another volume is referred to; a clone borrows objects and bodies of snapshots only", ErrDamaged, q.c.Num)
 	}
-	if v.frames.read(q) || v.cache.LookupAll(v.cacheID(q.c), q.p, q.off, h.hint, h.reason) {
+	if v.frames.read(q) || v.cached(q, h) {
 		return nil
 	}
 	f := v.lastFrame.Load()
@@ -368,7 +373,15 @@ func (v *FS) cacheInsert(c namespace.Container, data []byte) {
 
 // object describes a data object to the cache.
 func (v *FS) object(c namespace.Container) *cache.Object {
-	return &cache.Object{ID: v.cacheID(c), Size: int64(c.CRC), Source: source{v, c, true}}
+	return &cache.Object{ID: v.cacheID(c), Size: objectSize(c), Source: source{v, c, true}}
+}
+
+// objectSize is the size of a data object in bytes; that of a frame is not known, 0.
+func objectSize(c namespace.Container) int64 {
+	if c.Kind == namespace.Frame {
+		return 0
+	}
+	return int64(c.CRC)
 }
 
 // source reads a data object for the cache. A fetch may outlast the read that began it, but not the volume.

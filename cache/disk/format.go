@@ -16,12 +16,13 @@ import (
 //	slots-<n>     segment n: header, records, blocks
 //	heat          what the policy knew when the cache was closed; may be absent
 //
-// Marker: magic "forstcch" (8), version 1 (2), 0 (2), id of the cache (16), block size (4), slots of a segment (4), CRC (4).
+// Marker: magic "forstcch" (8), version 2 (2), 0 (2), id of the cache (16), block size (4), slots of a segment (4), CRC (4).
 //
-// Segment, a header page of 4096 bytes, then one record for each slot, then from the next multiple of 4096 on the slots:
+// Segment, a header page of 4096 bytes, then one record for each slot, then from the next multiple of the block
+// size (and of 4096) on the slots. So a slot lies in one piece of the page cache, where the kernel keeps large ones:
 //
 //	 0  8  magic "forstseg"
-//	 8  2  version, 1
+//	 8  2  version, 2
 //	10  2  0
 //	12 16  id of the cache
 //	28  4  number of the segment
@@ -58,7 +59,7 @@ const (
 	markerMagic  = "forstcch"
 	segmentMagic = "forstseg"
 	heatMagic    = "forstht1"
-	version      = 1
+	version      = 2
 
 	pageSize   = 4 << 10
 	markerSize = 40
@@ -154,7 +155,8 @@ func newLayout(blockSize, slots int) layout {
 func (l layout) recordAt(i int) int64 { return pageSize + int64(i)*int64(l.record) }
 
 func (l layout) blockAt(i int) int64 {
-	first := (l.recordAt(l.slots) + pageSize - 1) / pageSize * pageSize
+	unit := max(int64(l.blockSize), pageSize)
+	first := (l.recordAt(l.slots) + unit - 1) / unit * unit
 	return first + int64(i)*int64(l.blockSize)
 }
 

@@ -158,7 +158,7 @@ func (t *Tier) publish(o *object, block, slot uint32) {
 	switch {
 	case t.pins[o.id.Volume] > 0:
 		t.push(&t.pinned, slot)
-	case t.ghosts.take(blockHash(&o.id, block)):
+	case t.ghosts.Take(blockHash(&o.id, block)):
 		t.push(&t.main, slot)
 	default:
 		t.push(&t.small, slot)
@@ -213,7 +213,7 @@ func (t *Tier) evict() bool {
 			t.push(q, slot)
 		default:
 			if q == &t.small {
-				t.ghosts.put(blockHash(&t.byIndex[info.obj].id, info.block))
+				t.ghosts.Put(blockHash(&t.byIndex[info.obj].id, info.block))
 			}
 			t.evicted++
 			t.unpublish(slot)
@@ -221,37 +221,4 @@ func (t *Tier) evict() bool {
 		}
 	}
 	return false
-}
-
-// ghosts remembers the hashes of blocks that left the small queue unused: a direct-mapped table without pointers, in
-// which an entry counts for as many evictions as the cache has slots.
-type ghosts struct {
-	entries []ghost
-	now     uint32
-	lasts   uint32
-}
-
-type ghost struct{ print, at uint32 }
-
-func newGhosts(slots int) ghosts {
-	size := 1
-	for size < slots {
-		size *= 2
-	}
-	return ghosts{entries: make([]ghost, size), lasts: uint32(slots), now: 1}
-}
-
-func (g *ghosts) put(h uint64) {
-	g.now++
-	g.entries[h%uint64(len(g.entries))] = ghost{uint32(h >> 32), g.now}
-}
-
-// take reports whether the block is remembered, and forgets it.
-func (g *ghosts) take(h uint64) bool {
-	e := &g.entries[h%uint64(len(g.entries))]
-	ok := e.at != 0 && e.print == uint32(h>>32) && g.now-e.at <= g.lasts
-	if ok {
-		*e = ghost{}
-	}
-	return ok
 }

@@ -21,6 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/forst-go/forst/internal/ghost"
 	"github.com/forst-go/forst/internal/mutant"
 )
 
@@ -41,7 +42,7 @@ type Tier struct {
 	pinned      queue
 	pins        map[[16]byte]int // volumes that are kept whole, and how often each was pinned
 	pinPending  int              // blocks of theirs that wait for their write
-	ghosts      ghosts
+	ghosts      ghost.List
 	tick        uint32
 	evicted     int64
 	limit       int // segments
@@ -92,7 +93,7 @@ func Open(o *Options) (*Tier, error) {
 	t.layout = newLayout(opts.BlockSize, t.perSegment)
 	t.limit = int(opts.Size / t.layout.size())
 	t.small.kind, t.main.kind, t.pinned.kind = inSmall, inMain, inPinned
-	t.ghosts = newGhosts(t.limit * t.perSegment)
+	t.ghosts = ghost.New(t.limit * t.perSegment)
 	t.health.t = t
 	t.health.stop = make(chan struct{})
 	t.load()

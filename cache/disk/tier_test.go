@@ -495,3 +495,18 @@ func TestConcurrentUse(t *testing.T) {
 		t.Errorf("%v", m)
 	}
 }
+
+// TestSlotsAreAligned: a slot lies at a multiple of its size, where the page cache of the operating system has one piece for it.
+func TestSlotsAreAligned(t *testing.T) {
+	for size := 512; size <= 1<<20; size *= 2 {
+		for _, slots := range []int{16, 17, 8192} {
+			l := newLayout(size, slots)
+			if first := l.blockAt(0); first%int64(max(size, pageSize)) != 0 || first < l.recordAt(slots) {
+				t.Errorf("blocks of %d, %d slots: the first is at %d, the records end at %d", size, slots, first, l.recordAt(slots))
+			}
+			if l.blockAt(1)-l.blockAt(0) != int64(size) || l.size() != l.blockAt(slots-1)+int64(size) {
+				t.Errorf("blocks of %d, %d slots: not side by side", size, slots)
+			}
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/forst-go/forst/internal/ghost"
 	"github.com/forst-go/forst/internal/mutant"
 )
 
@@ -238,7 +239,7 @@ func (t *Tier) SetSize(bytes int64) {
 		return
 	}
 	t.limit = int(bytes / t.layout.size())
-	t.ghosts = newGhosts(max(t.limit*t.perSegment, 1))
+	t.ghosts = ghost.New(t.limit * t.perSegment)
 	t.growAfter = time.Time{}
 	t.cut(t.limit)
 }
