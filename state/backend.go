@@ -22,6 +22,7 @@ type Backend struct {
 	shards []*shard
 	route  []*shard // by key group, from o.Keys.Lo on
 	core   *core
+	bases  bases
 
 	restored Checkpoint
 	found    bool // by Open: the shards are assigned already
@@ -31,11 +32,15 @@ type Backend struct {
 	list    []*keyed          // in the order of their declaration
 	closing bool
 
+	alive context.Context // until Close
+	end   context.CancelCauseFunc
+
 	cut    chan struct{}                      // taken between seal and capture of a snapshot, and by a compaction of the sweep, which flushes
 	want   atomic.Int64                       // snapshots that wait for cut
 	yield  atomic.Pointer[context.CancelFunc] // makes a compaction give cut up
 	snaps  snapshots
 	sweep  sweeper
+	joins  joins
 	closed sync.Once
 	err    error
 
@@ -63,6 +68,8 @@ func open(ctx context.Context, root driver.Store, o *Options, fill func(*Backend
 		return nil, err
 	}
 	b := &Backend{o: o.EnsureDefaults(), root: root, states: map[string]*keyed{}, cut: make(chan struct{}, 1)}
+	b.alive, b.end = context.WithCancelCause(context.Background())
+	b.joins.init()
 	if b.memory = b.o.Memory; b.memory == nil {
 		if b.memory, err = NewMemory(256 << 20); err != nil {
 			return nil, err
@@ -85,6 +92,7 @@ func open(ctx context.Context, root driver.Store, o *Options, fill func(*Backend
 	}
 	b.core = newCore(b.o)
 	b.sweep.start(b)
+	b.consolidateLater()
 	return b, nil
 }
 
@@ -116,13 +124,14 @@ func (b *Backend) volumeOptions(name string, mode forstfs.CreateMode) *forstfs.O
 // Keys is the range of key groups of the backend.
 func (b *Backend) Keys() KeyGroups { return b.o.Keys }
 
-// Close refuses new requests, lets those that were admitted finish, waits for snapshots under way, and closes the databases and volumes. When
+// Close refuses new requests, lets those that were admitted finish, waits for snapshots under way, gives a Consolidate up, and closes the databases and volumes. When
 // it has returned, nothing of the backend is running. State that is in no snapshot is gone, unless the backend is Durable.
 func (b *Backend) Close() error {
 	b.closed.Do(func() {
 		b.mu.Lock()
 		b.closing = true
 		b.mu.Unlock()
+		b.end(ErrClosed)
 		b.sweep.stop()
 		b.core.close()
 		b.snaps.wait()
@@ -135,10 +144,8 @@ func (b *Backend) Close() error {
 }
 
 func (b *Backend) closeShards() error {
-	var errs []error
-	for _, s := range b.shards { // a database before its volume
-		errs = append(errs, s.close())
-	}
+	b.end(ErrClosed)
+	errs := []error{b.bases.close()}
 	if b.own {
 		errs = append(errs, b.memory.Close())
 	}

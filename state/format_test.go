@@ -239,7 +239,7 @@ func FuzzSchema(f *testing.F) {
 			}
 			return
 		}
-		if _, _, err := sc.declare("a", KindValue, Schema{Codec: "int64"}, false, false); err != nil && !errors.Is(err, ErrIncompatible) {
+		if _, _, err := sc.declare("a", KindValue, Schema{Codec: "int64"}, false, false, 1); err != nil && !errors.Is(err, ErrIncompatible) {
 			t.Fatal(err)
 		}
 	})

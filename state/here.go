@@ -19,12 +19,13 @@ const maxReadsHere = 4
 
 // carryOut does the whole request, if it can begin at once and is expected to be quick; false: it was not touched.
 func (c *core) carryOut(r *request) bool {
-	if c.o.Durable || r.shard.window.isOpen.Load() || r.reads() > 0 && c.readers.slow() || r.reads() > maxReadsHere || r.ctx.Err() != nil {
+	if c.o.Durable || r.reads() > 0 && c.readers.slow() || r.reads() > maxReadsHere || r.ctx.Err() != nil {
 		return false
 	}
 	c.mu.Lock()
 	_, busy := c.tails[r.order]
-	if busy && !mutant.On(mutHereOrder) || c.closed || c.paused || c.waiters.len() > 0 || c.inflight >= c.o.InFlight || c.active >= c.o.Active || c.here >= maxHere {
+	if busy && !mutant.On(mutHereOrder) || c.closed || c.paused || c.waiters.len() > 0 || c.inflight >= c.o.InFlight || c.active >= c.o.Active || c.here >= maxHere ||
+		r.shard.window.isOpen.Load() { // last: while the core is paused, the shard may be given another database
 		c.mu.Unlock()
 		return false
 	}

@@ -61,9 +61,9 @@ func (im *importer) head(h savepointHead) error {
 		if err := checkName(st.Name); err != nil {
 			return fmt.Errorf("%w: savepoint: %w", ErrCorrupt, err)
 		}
-		in := map[*shard]importedAs{}
+		in, number := map[*shard]importedAs{}, im.b.numberFor(st.Name)
 		for _, s := range im.b.shards {
-			as, err := s.schema.imported(st)
+			as, err := s.schema.imported(st, number)
 			if err != nil {
 				return err
 			}
@@ -86,7 +86,7 @@ func (im *importer) head(h savepointHead) error {
 }
 
 // imported adds a state of a savepoint.
-func (sc *schema) imported(st savepointState) (importedAs, error) {
+func (sc *schema) imported(st savepointState, next uint16) (importedAs, error) {
 	var as importedAs
 	switch st.Kind {
 	case KindValue, KindList, KindMap, KindReducing, KindAggregating, KindTimers:
@@ -98,7 +98,7 @@ func (sc *schema) imported(st savepointState) (importedAs, error) {
 	}
 	i := slices.IndexFunc(sc.States, func(s stateSchema) bool { return s.Name == st.Name })
 	if i < 0 {
-		if _, _, err := sc.declare(st.Name, st.Kind, st.Epochs[0], st.TTL, false); err != nil {
+		if _, _, err := sc.declare(st.Name, st.Kind, st.Epochs[0], st.TTL, false, next); err != nil {
 			return as, err
 		}
 		i = len(sc.States) - 1

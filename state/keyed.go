@@ -32,8 +32,9 @@ func (b *Backend) declare(name string, kind Kind, want Schema, ttl TTL, upgrades
 		return nil, fmt.Errorf("state %q is declared twice", name)
 	}
 	k := &keyed{b: b, name: name, kind: kind, ttl: ttl}
+	number := b.numberFor(name)
 	for _, s := range b.shards {
-		in, err := s.declare(name, kind, want, ttl.After > 0, upgrades)
+		in, err := s.declare(name, kind, want, ttl.After > 0, upgrades, number)
 		if err != nil {
 			return nil, err
 		}

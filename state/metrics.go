@@ -93,7 +93,9 @@ type Metrics struct {
 	WindowWaits                      int64 // writes that waited for a snapshot to be captured
 	Snapshots                        int64 // committed
 	Last                             SnapshotStats
-	Sweep                            SweepStats // since the backend was opened
+	Sweep                            SweepStats       // since the backend was opened
+	Consolidated                     int64            // Consolidate calls that have ended well
+	Consolidation                    ConsolidateStats // the one under way, or the last
 	Shards                           []ShardMetrics
 }
 
@@ -128,14 +130,16 @@ func (b *Backend) Metrics() Metrics {
 	m.ReadTime, m.ReadPeak = time.Duration(c.readers.nanos.Load()), c.readers.peak.Load()
 	m.Snapshots, m.Last = b.snaps.stats()
 	m.Sweep = b.sweep.stats()
+	m.Consolidated, m.Consolidation = b.joins.stats()
 	b.life.RLock() // a closed database has no metrics
 	defer b.life.RUnlock()
-	for _, s := range b.shards {
-		s.window.mu.Lock()
-		m.WindowWaits += s.window.waits
-		s.window.mu.Unlock()
+	m.WindowWaits = b.bases.windowWaits
+	for _, d := range b.bases.current() {
+		d.window.mu.Lock()
+		m.WindowWaits += d.window.waits
+		d.window.mu.Unlock()
 		if !b.gone {
-			m.Shards = append(m.Shards, ShardMetrics{s.name, s.keys, s.db.Metrics(), s.vol.Metrics()})
+			m.Shards = append(m.Shards, ShardMetrics{d.name, b.keysIn(d), d.db.Metrics(), d.vol.Metrics()})
 		}
 	}
 	return m
@@ -146,7 +150,7 @@ func (m Metrics) String() string {
 	fmt.Fprintf(&b, "backend %v: %d in flight, %d active, %d waiting (%d waits)\n", m.Keys, m.InFlight, m.Active, m.Waiting, m.Waits)
 	fmt.Fprintf(&b, "%d requests carried out by their callers\nreads %d in %d batches, %v each, up to %d at once; %d batches of writes, %d waited for a snapshot\n",
 		m.Here, m.Reads, m.ReadBatches, m.ReadTime, m.ReadPeak, m.WriteBatches, m.WindowWaits)
-	fmt.Fprintf(&b, "snapshots %d; last: %v\nsweep: %v\n", m.Snapshots, m.Last, m.Sweep)
+	fmt.Fprintf(&b, "snapshots %d; last: %v\nsweep: %v\nconsolidated %d times; last: %v\n", m.Snapshots, m.Last, m.Sweep, m.Consolidated, m.Consolidation)
 	for _, s := range m.States {
 		fmt.Fprintf(&b, "%s %q: %d requests, %d errors, %d reads, %d pages, %d sets, %d merges, %d removes, %d clears, %d B read, %d B written, %d expired\n",
 			s.Kind, s.Name, s.Requests, s.Errors, s.Reads, s.Scans, s.Sets, s.Merges, s.Removes, s.Clear, s.BytesRead, s.BytesWritten, s.Expired)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sort"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -97,9 +98,11 @@ func newWorker(t rapid.TB, b *Backend) *worker {
 }
 
 type saved struct {
-	id    uint64
-	max   int
-	holds *contents
+	id      uint64
+	run     int
+	created int64
+	max     int
+	holds   *contents
 }
 
 // model runs random operations on a job of several instances and on plain maps.
@@ -112,7 +115,10 @@ type model struct {
 	id      uint64
 	workers []*worker
 	holds   *contents
-	saved   []saved
+	saved   []saved // that can be restored, oldest first
+
+	keepLast int // of the run
+	keepFor  time.Duration
 }
 
 func (m *model) ok(err error) {
@@ -129,7 +135,7 @@ func (m *model) equal(what string, got, want any) {
 
 func (m *model) options(i, n int) *Options {
 	o := small()
-	o.Keys, o.Run, o.Clock = Instance(m.max, n, i), strconv.Itoa(m.run), m.clk.now
+	o.Keys, o.Run, o.Clock, o.KeepLast, o.KeepFor = Instance(m.max, n, i), strconv.Itoa(m.run), m.clk.now, m.keepLast, m.keepFor
 	return o
 }
 
@@ -137,6 +143,8 @@ func (m *model) options(i, n int) *Options {
 func (m *model) start(n int, open func(o *Options) (*Backend, error)) {
 	m.stop()
 	m.run++
+	m.keepLast = rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(m.t, "keep the last")
+	m.keepFor = rapid.SampledFrom([]time.Duration{0, 0, 0, 60 * time.Millisecond}).Draw(m.t, "keep for")
 	for i := range n {
 		b, err := open(m.options(i, n))
 		m.ok(err)
@@ -149,6 +157,7 @@ func (m *model) stop() {
 		m.ok(w.b.Close())
 	}
 	m.workers = nil
+	m.kept()
 }
 
 func (m *model) place() (place, Scope, *worker) {
@@ -393,7 +402,7 @@ func (m *model) snapshot() {
 		m.ok(err)
 		ss = append(ss, s)
 	}
-	m.saved = append(m.saved, saved{m.id, m.max, m.holds.clone()})
+	m.saved = append(m.saved, saved{m.id, m.run, m.now(), m.max, m.holds.clone()})
 	for range rapid.IntRange(0, 3).Draw(m.t, "meanwhile") { // while it is under way
 		m.writeValue()
 		m.writeList()
@@ -402,6 +411,95 @@ func (m *model) snapshot() {
 		_, err := s.Wait(ctx)
 		m.ok(err)
 	}
+	for _, w := range m.workers {
+		w.b.snaps.wg.Wait() // for the retention
+	}
+	m.retain()
+}
+
+// retain forgets what the retention of the run removes behind a snapshot.
+func (m *model) retain() {
+	if m.keepLast == 0 && m.keepFor == 0 {
+		return
+	}
+	m.forget(func(s saved, behind int) bool {
+		return s.run == m.run && behind >= max(1, m.keepLast) && s.created+m.keepFor.Milliseconds() <= m.now()
+	})
+	m.kept()
+}
+
+// forget drops what f says; behind is the number of younger checkpoints of the same run.
+func (m *model) forget(f func(s saved, behind int) bool) {
+	var left []saved
+	for i, s := range m.saved {
+		behind := 0
+		for _, o := range m.saved[i+1:] {
+			if o.run == s.run {
+				behind++
+			}
+		}
+		if !f(s, behind) {
+			left = append(left, s)
+		}
+	}
+	m.saved = left
+}
+
+// kept compares the checkpoints that can be restored.
+func (m *model) kept() {
+	var got, want []string
+	all, err := Checkpoints(ctx, m.root)
+	m.ok(err)
+	for _, c := range all {
+		if c.Complete {
+			got = append(got, fmt.Sprint(c.ID, " of ", c.Run))
+		}
+	}
+	for _, s := range m.saved {
+		want = append(want, fmt.Sprint(s.id, " of ", s.run))
+	}
+	m.equal("checkpoints", got, want)
+}
+
+// subsume forgets older checkpoints of the run.
+func (m *model) subsume() {
+	id := m.id - rapid.Uint64Range(0, min(2, m.id)).Draw(m.t, "but the last")
+	for _, w := range m.workers {
+		m.ok(w.b.Subsume(ctx, id))
+	}
+	m.forget(func(s saved, _ int) bool { return s.run == m.run && s.id < id })
+	m.kept()
+}
+
+// remove forgets any checkpoint, of whatever run, and what nobody needs any more.
+func (m *model) remove() {
+	if len(m.saved) > 0 && rapid.Bool().Draw(m.t, "remove one") {
+		s := m.saved[rapid.IntRange(0, len(m.saved)-1).Draw(m.t, "checkpoint")]
+		m.ok(RemoveCheckpoint(ctx, m.root, s.id, strconv.Itoa(s.run)))
+		m.forget(func(o saved, _ int) bool { return o.id == s.id })
+	}
+	_, err := Clean(ctx, m.root, strconv.Itoa(m.run))
+	m.ok(err)
+	m.kept()
+}
+
+// consolidate joins the databases of all instances, while requests and a snapshot go on.
+func (m *model) consolidate() {
+	var wg sync.WaitGroup
+	errs := make([]error, len(m.workers))
+	stats := make([]ConsolidateStats, len(m.workers))
+	for i, w := range m.workers {
+		wg.Go(func() { stats[i], errs[i] = w.b.Consolidate(ctx) })
+	}
+	for range rapid.IntRange(0, 8).Draw(m.t, "meanwhile") {
+		rapid.SampledFrom([]func(){m.writeValue, m.writeList, m.writeMap, m.writeMap, m.add, m.mergeNamespaces, m.timer, m.poll, m.snapshot}).Draw(m.t, "what")()
+	}
+	wg.Wait()
+	for i := range errs {
+		m.ok(errs[i])
+		m.equal("databases", fmt.Sprint(stats[i].After, stats[i].Reason), "1")
+	}
+	m.compareAll()
 }
 
 // restore goes back to any checkpoint, with any number of instances.
@@ -447,6 +545,20 @@ func (m *model) sweepAll() {
 	}
 }
 
+// end restores what is left, the youngest first, and then nothing but the dead is left.
+func (m *model) end() {
+	m.stop()
+	for range min(3, len(m.saved)) {
+		s := m.saved[len(m.saved)-1]
+		m.max, m.holds = s.max, s.holds.clone()
+		m.start(1, func(o *Options) (*Backend, error) { return Restore(ctx, m.root, s.id, o) })
+		m.compareAll()
+		m.stop()
+		m.ok(RemoveCheckpoint(ctx, m.root, s.id, strconv.Itoa(s.run)))
+		m.forget(func(o saved, _ int) bool { return o.id == s.id })
+	}
+}
+
 // All types with TTLs, snapshots, restores, rescales and savepoints, against plain maps.
 func TestModel(t *testing.T) {
 	checks := flag.Lookup("rapid.checks")
@@ -481,9 +593,11 @@ func TestModel(t *testing.T) {
 						m.clk.advance(time.Duration(rapid.Int64Range(0, 80).Draw(t, "ms")) * time.Millisecond)
 					},
 					"snapshot": step(m.snapshot), "restore": step(m.restore), "savepoint": step(m.savepoint), "sweep": step(m.sweepAll),
+					"subsume": step(m.subsume), "remove": step(m.remove), "consolidate": step(m.consolidate),
 				})
 				m.t = rt
 				m.compareAll()
+				m.end()
 			})
 		})
 	}

@@ -42,6 +42,10 @@ func TestMutants(t *testing.T) {
 		{mutCompactions, "TestSnapshotRequests"},
 		{mutCloseEarly, "TestCloseWaitsForSnapshots"},
 		{mutRetainAll, "TestAutomaticRetention"},
+		{mutMirror, "TestConsolidate/mem"},
+		{mutMirrorClear, "TestConsolidate/mem"},
+		{mutCopyUnlocked, "TestConsolidateBesideWriters"},
+		{mutDropNamed, "TestConsolidate/mem"},
 	} {
 		t.Run(string(m.id), func(t *testing.T) {
 			if out, passed := child(t, m.catch, ""); !passed {

@@ -57,6 +57,10 @@ type Options struct {
 	SweepEvery time.Duration
 	SweepStep  int
 
+	// ConsolidateAfter calls Consolidate so long after the backend was restored or opened, and again after as long when it failed (see EventListener). 0 means
+	// that only the method does.
+	ConsolidateAfter time.Duration
+
 	// Clock is what TTLs go by; default time.Now.
 	Clock  func() time.Time
 	Logger *slog.Logger // default: none
@@ -121,7 +125,7 @@ func (o *Options) Validate() error {
 	if !plainName(o.Run) || !plainName(o.Name) || o.Run == "_" {
 		return fmt.Errorf("Options.Run %q, Options.Name %q: only letters, digits, '-', '_' and '.', and not \"_\" alone", o.Run, o.Name)
 	}
-	if o.InFlight < 0 || o.Active < 0 || o.Batch < 0 || o.FlushTimeout < 0 || o.BatchBytes < 0 || o.ReadExecutors < 0 || o.WriteExecutors < 0 || o.Page < 0 || o.SweepStep < 0 || o.KeepLast < 0 || o.KeepFor < 0 {
+	if o.InFlight < 0 || o.Active < 0 || o.Batch < 0 || o.FlushTimeout < 0 || o.BatchBytes < 0 || o.ReadExecutors < 0 || o.WriteExecutors < 0 || o.Page < 0 || o.SweepStep < 0 || o.KeepLast < 0 || o.KeepFor < 0 || o.ConsolidateAfter < 0 {
 		return fmt.Errorf("Options: limits and sizes must not be negative")
 	}
 	return nil
@@ -140,6 +144,9 @@ type EventListener struct {
 	Snapshot func(id uint64, s SnapshotStats, err error)
 	// Swept is called after a full round of the removal of expired records.
 	Swept func(s SweepStats)
+	// Consolidating is called from time to time while Consolidate copies, and Consolidated when it has ended.
+	Consolidating func(s ConsolidateStats)
+	Consolidated  func(s ConsolidateStats, err error)
 	// Failed is called when something in the background failed; the backend goes on.
 	Failed func(what string, err error)
 }

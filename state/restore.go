@@ -78,6 +78,7 @@ func (b *Backend) addParts(parts []*part) error {
 			continue
 		}
 		b.shards = append(b.shards, p.shard)
+		b.bases.add(p.shard.database)
 		for g := p.keys.Lo; g < p.keys.Hi; g++ {
 			b.route[g-b.o.Keys.Lo] = p.shard
 		}

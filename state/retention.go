@@ -63,18 +63,17 @@ func (b *Backend) subsume(ctx context.Context, id uint64, all []Checkpoint) erro
 				continue
 			}
 			for _, rs := range r.Shards {
-				// made by a backend of the same run that died, if it is none of these: see Clean
-				i := slices.IndexFunc(b.shards, func(s *shard) bool { return s.name == rs.Name })
-				if i < 0 {
-					continue
+				vol := b.bases.volume(rs.Name)
+				if vol == nil {
+					continue // of a backend of the same run that died: see Clean
 				}
-				if err := removeUnheld(ctx, b.shards[i].vol, rs.Snapshot); err != nil {
+				if err := removeUnheld(ctx, vol, rs.Snapshot); err != nil {
 					errs = append(errs, err)
 				}
 			}
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, b.bases.reap(ctx))...)
 }
 
 // removeUnheld removes a snapshot that no clone borrows from. One that is borrowed from has to stay as it is: a doomed one could not be lent to the clones of

@@ -233,7 +233,7 @@ func FuzzSavepoint(f *testing.F) {
 		err := readSavepoint(bytes.NewReader(p), func(h savepointHead) error {
 			sc := &schema{}
 			for _, st := range h.States {
-				if _, err := sc.imported(st); err != nil {
+				if _, err := sc.imported(st, uint16(len(sc.States)+1)); err != nil {
 					return err
 				}
 			}

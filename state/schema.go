@@ -44,7 +44,7 @@ type stateSchema struct {
 const schemaFormat = 1
 
 // readSchema reads the schema record; a new database has none.
-func (s *shard) readSchema(maxParallelism int) (*schema, error) {
+func (s *database) readSchema(maxParallelism int) (*schema, error) {
 	v, err := s.get(schemaKey)
 	if err != nil || v == nil {
 		return &schema{Format: schemaFormat, MaxParallelism: maxParallelism}, err
@@ -72,18 +72,14 @@ func parseSchema(v []byte, maxParallelism int) (*schema, error) {
 	return &sc, nil
 }
 
-// declare compares a descriptor with the schema, or adds it. changed: the record must be written.
-func (sc *schema) declare(name string, kind Kind, want Schema, ttl, upgrades bool) (st stateSchema, changed bool, err error) {
+// declare compares a descriptor with the schema, or adds it under the number next. changed: the record must be written.
+func (sc *schema) declare(name string, kind Kind, want Schema, ttl, upgrades bool, next uint16) (st stateSchema, changed bool, err error) {
 	i := slices.IndexFunc(sc.States, func(s stateSchema) bool { return s.Name == name })
 	if i < 0 {
-		id := uint16(1)
-		for _, s := range sc.States {
-			id = max(id, s.ID+1)
-		}
-		if id == 0 {
+		if next == 0 {
 			return st, false, fmt.Errorf("%w: a database holds at most 65535 states", ErrIncompatible)
 		}
-		st = stateSchema{ID: id, Name: name, Kind: kind, TTL: ttl, Epochs: []Schema{want}}
+		st = stateSchema{ID: next, Name: name, Kind: kind, TTL: ttl, Epochs: []Schema{want}}
 		sc.States = append(sc.States, st)
 		return st, true, nil
 	}
@@ -115,9 +111,53 @@ func (sc *schema) declare(name string, kind Kind, want Schema, ttl, upgrades boo
 	return st, changed, nil
 }
 
+// numberFor is the number that a state gets in the databases that do not know it: that of the others, if it is free everywhere, or one that none has. So
+// databases of one backend number their states alike, and Consolidate can join them.
+func (b *Backend) numberFor(name string) uint16 {
+	number, next := uint16(0), uint16(1)
+	for _, s := range b.shards {
+		for _, st := range s.schema.States {
+			if st.Name == name {
+				number = st.ID
+			}
+			if next != 0 { // which says that there is none left
+				next = max(next, st.ID+1)
+			}
+		}
+	}
+	taken := func(s *shard) bool {
+		return slices.ContainsFunc(s.schema.States, func(st stateSchema) bool { return st.ID == number && st.Name != name })
+	}
+	if number == 0 || slices.ContainsFunc(b.shards, taken) {
+		return next
+	}
+	return number
+}
+
+// joined is one schema for all that several databases hold. Where two of them mean different things by a number, or write a state differently, there is none.
+func joined(all []*database) (*schema, error) {
+	sc := &schema{Format: schemaFormat, MaxParallelism: all[0].schema.MaxParallelism}
+	for _, d := range all {
+		for _, st := range d.schema.States {
+			i := slices.IndexFunc(sc.States, func(o stateSchema) bool { return o.ID == st.ID || o.Name == st.Name })
+			if i < 0 {
+				sc.States = append(sc.States, st)
+				continue
+			}
+			have := &sc.States[i]
+			if have.ID != st.ID || have.Name != st.Name || have.Kind != st.Kind || !slices.Equal(have.Epochs, st.Epochs) {
+				return nil, fmt.Errorf("%w: state %q has number %d and schemas %+v in one database, state %q has %d and %+v in another",
+					ErrIncompatible, have.Name, have.ID, have.Epochs, st.Name, st.ID, st.Epochs)
+			}
+			have.TTL = have.TTL || st.TTL
+		}
+	}
+	return sc, nil
+}
+
 // declare declares a state in the shard's database. The record is in the memtable, or in the WAL, before any record of the state is.
-func (s *shard) declare(name string, kind Kind, want Schema, ttl, upgrades bool) (stateIn, error) {
-	st, changed, err := s.schema.declare(name, kind, want, ttl, upgrades)
+func (s *shard) declare(name string, kind Kind, want Schema, ttl, upgrades bool, next uint16) (stateIn, error) {
+	st, changed, err := s.schema.declare(name, kind, want, ttl, upgrades, next)
 	if err != nil {
 		return stateIn{}, err
 	}

@@ -18,11 +18,18 @@ import (
 // dbDir is where the database of a shard is in its volume.
 const dbDir = "/db"
 
-// shard is one volume with one database. It serves a range of key groups.
+// shard serves a range of key groups out of a database. Number and range are fixed; Consolidate exchanges the database while no request runs and
+// Backend.life is held, and then several shards have the same one.
 type shard struct {
-	number      int
+	number int
+	keys   KeyGroups
+	*database
+	mirror *mirror // of a Consolidate, or nil; changes as the database does
+}
+
+// database is one volume with one database.
+type database struct {
 	name        string
-	keys        KeyGroups
 	vol         *forstfs.FS
 	db          *pebble.DB
 	write       *pebble.WriteOptions
@@ -30,11 +37,17 @@ type shard struct {
 	window      window
 	compactions *compactions
 	flushed     atomic.Int64 // flushes that have ended
+	l0Stop      int          // sublevels at which the engine stops writers
 }
 
 // openShard opens the database in a volume, which it closes if that fails.
-func openShard(number int, name string, keys KeyGroups, vol *forstfs.FS, o *Options, m *Memory) (s *shard, err error) {
-	s = &shard{number: number, name: name, keys: keys, vol: vol, write: pebble.NoSync}
+func openShard(number int, name string, keys KeyGroups, vol *forstfs.FS, o *Options, m *Memory) (*shard, error) {
+	d, err := openDatabase(name, keys.Max, vol, o, m)
+	return &shard{number: number, keys: keys, database: d}, err
+}
+
+func openDatabase(name string, maxParallelism int, vol *forstfs.FS, o *Options, m *Memory) (s *database, err error) {
+	s = &database{name: name, vol: vol, write: pebble.NoSync}
 	if o.Durable {
 		s.write = pebble.Sync
 	}
@@ -62,7 +75,8 @@ func openShard(number int, name string, keys KeyGroups, vol *forstfs.FS, o *Opti
 	s.window.init(int64(opts.MemTableSize))
 	s.db, err = pebble.Open(dbDir, opts)
 	if err == nil {
-		s.schema, err = s.readSchema(keys.Max)
+		s.l0Stop = opts.L0StopWritesThreshold
+		s.schema, err = s.readSchema(maxParallelism)
 		if err == nil {
 			return s, nil
 		}
@@ -71,10 +85,10 @@ func openShard(number int, name string, keys KeyGroups, vol *forstfs.FS, o *Opti
 	return nil, errors.Join(err, vol.Close())
 }
 
-func (s *shard) close() error { return errors.Join(s.db.Close(), s.vol.Close()) }
+func (s *database) close() error { return errors.Join(s.db.Close(), s.vol.Close()) }
 
 // get reads one key; nil: it is not there. The bytes are the caller's.
-func (s *shard) get(key []byte) ([]byte, error) {
+func (s *database) get(key []byte) ([]byte, error) {
 	v, c, err := s.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, nil
@@ -87,7 +101,7 @@ func (s *shard) get(key []byte) ([]byte, error) {
 }
 
 // page reads one page; nothing of the engine stays open behind it.
-func (s *shard) page(p *scan) (err error) {
+func (s *database) page(p *scan) (err error) {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: p.lower, UpperBound: p.upper})
 	if err != nil {
 		return err
@@ -129,6 +143,9 @@ func (s *shard) apply(rs ...*request) error {
 		}
 	}
 	s.window.enter(b.Len(), n)
+	if s.mirror != nil {
+		return s.mirror.apply(s.database, b, rs)
+	}
 	return s.db.Apply(b, s.write)
 }
 
@@ -215,7 +232,7 @@ func (w *window) end(measured int64) {
 
 // seal ends the memtable; ch is closed when what it held is in tables. No byte is written to the store before seal returns, but by a WAL.
 // The window is open until captured is called.
-func (s *shard) seal() (ch <-chan struct{}, err error) {
+func (s *database) seal() (ch <-chan struct{}, err error) {
 	s.window.begin()
 	if ch, err = s.db.AsyncFlush(); err != nil {
 		s.window.end(0)
@@ -224,7 +241,7 @@ func (s *shard) seal() (ch <-chan struct{}, err error) {
 }
 
 // captured ends the window: the volume's snapshot is taken, or there will be none.
-func (s *shard) captured() {
+func (s *database) captured() {
 	m := s.db.Metrics().MemTable
 	size := int64(0)
 	if m.Count == 1 && m.Size < math.MaxInt64 {
@@ -235,7 +252,7 @@ func (s *shard) captured() {
 }
 
 // waitFlushed waits for seal's channel.
-func (s *shard) waitFlushed(ctx context.Context, ch <-chan struct{}) error {
+func (s *database) waitFlushed(ctx context.Context, ch <-chan struct{}) error {
 	select {
 	case <-ch:
 		return nil

@@ -28,6 +28,7 @@ func (s SnapshotStats) String() string {
 // Snapshot is a snapshot under way.
 type Snapshot struct {
 	b      *Backend
+	bases  []*database // as they were at the cut
 	rec    *record
 	cancel context.CancelFunc
 	fut    *Future[SnapshotStats]
@@ -68,12 +69,13 @@ func (b *Backend) beginSnapshot(ctx context.Context, id uint64, meta []byte) (*S
 		return nil, err
 	}
 	drained := time.Now()
-	flushes := make([]<-chan struct{}, len(b.shards))
-	for i, s := range b.shards {
-		ch, err := s.seal()
+	bases := b.bases.current() // the same until capture gives cut back
+	flushes := make([]<-chan struct{}, len(bases))
+	for i, d := range bases {
+		ch, err := d.seal()
 		if err != nil {
-			for _, s := range b.shards[:i] {
-				s.captured()
+			for _, d := range bases[:i] {
+				d.captured()
 			}
 			b.core.resume()
 			<-b.cut
@@ -87,7 +89,7 @@ func (b *Backend) beginSnapshot(ctx context.Context, id uint64, meta []byte) (*S
 		rec.Meta = nil
 	}
 	run, cancel := context.WithCancel(context.Background())
-	s := &Snapshot{b: b, rec: rec, cancel: cancel, fut: new(Future[SnapshotStats]), sealed: time.Now()}
+	s := &Snapshot{b: b, bases: bases, rec: rec, cancel: cancel, fut: new(Future[SnapshotStats]), sealed: time.Now()}
 	s.stats = SnapshotStats{ID: id, Sync: s.sealed.Sub(begun), Drain: drained.Sub(begun)}
 	go s.run(run, flushes)
 	return s, nil
@@ -150,27 +152,27 @@ func (s *Snapshot) run(ctx context.Context, flushes []<-chan struct{}) {
 func (s *Snapshot) capture(ctx context.Context, flushes []<-chan struct{}) error {
 	b := s.b
 	defer func() { <-b.cut }()
-	s.rec.Shards = make([]recordShard, len(b.shards))
-	errs := make([]error, len(b.shards))
+	s.rec.Shards = make([]recordShard, len(s.bases))
+	errs := make([]error, len(s.bases))
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	for i, sh := range b.shards {
+	for i, d := range s.bases {
 		wg.Go(func() {
-			defer sh.captured()
-			if errs[i] = sh.waitFlushed(ctx, flushes[i]); errs[i] != nil {
+			defer d.captured()
+			if errs[i] = d.waitFlushed(ctx, flushes[i]); errs[i] != nil {
 				return
 			}
 			mu.Lock()
 			s.stats.Flush = max(s.stats.Flush, time.Since(s.sealed))
 			mu.Unlock()
-			info, err := sh.vol.Snapshot(ctx, "state-"+newName(), &forstfs.SnapshotOptions{Dir: dbDir})
+			info, err := d.vol.Snapshot(ctx, "state-"+newName(), &forstfs.SnapshotOptions{Dir: dbDir})
 			if errs[i] = err; err != nil {
 				return
 			}
 			mu.Lock()
 			defer mu.Unlock()
 			s.stats.Bytes += info.Bytes
-			s.rec.Shards[i] = recordShard{sh.name, info.ID, sh.keys}
+			s.rec.Shards[i] = recordShard{d.name, info.ID, b.keysIn(d)}
 		})
 	}
 	wg.Wait()
@@ -200,7 +202,7 @@ func (s *Snapshot) commit(ctx context.Context) error {
 func (s *Snapshot) undo() {
 	for i, r := range s.rec.Shards {
 		if r.Snapshot != "" {
-			if err := s.b.shards[i].vol.RemoveSnapshot(context.Background(), r.Snapshot); err != nil {
+			if err := s.bases[i].vol.RemoveSnapshot(context.Background(), r.Snapshot); err != nil {
 				s.b.o.Logger.Warn("removing what an unfinished snapshot left", "error", err)
 			}
 		}
