@@ -35,7 +35,7 @@ func (c FSCase) Run(tb TB, m Maker) {
 
 // FSCases lists all cases in the order in which RunFS runs them.
 func FSCases() []FSCase {
-	return slices.Concat(fsCreateCases, fsReadCases, fsSyncCases, fsNameCases, fsDirCases, fsVolumeCases, fsOpenCases, fsGarbageCases, fsTimingCases, fsSnapshotCases, fsCloneCases, fsFsckCases, fsFsckBlindCases, fsModelCases)
+	return slices.Concat(fsCreateCases, fsReadCases, fsSyncCases, fsNameCases, fsDirCases, fsVolumeCases, fsOpenCases, fsGarbageCases, fsTimingCases, fsLateCases, fsSnapshotCases, fsCloneCases, fsFsckCases, fsFsckBlindCases, fsModelCases)
 }
 
 // RunFS checks that a volume on the stores of m keeps the contract of package forstfs: what engines need from a file system,

@@ -352,11 +352,22 @@ var fsCloneCases = []FSCase{
 			if err == nil {
 				e.Fatalf("a clone without %s", prefix)
 			}
+			if prefix != journal.RootKey { // with the root nobody knows, so everything stays
+				if keys := e.keysAt("b", ""); len(keys) > 0 {
+					e.Errorf("a clone without %s leaves %q", prefix, keys)
+				}
+				e.wantHolds("a", 0, 0)
+			}
 			if _, err := forstfs.OpenReadOnly(e.ctx, e.place("b"), e.cloneOptions()); !errors.Is(err, forstfs.ErrNoVolume) && !errors.Is(err, forstfs.ErrForeign) {
 				e.Errorf("what is left opens: %v", err)
 			}
 		}
 		e.clone("a", "s", "b") // over what is left
+		given, err := forstfs.CollectHolds(e.ctx, e.peek("a"), &forstfs.HoldsOptions{Options: e.cloneOptions(), DryRun: true})
+		e.must(err)
+		if n := len(slices.DeleteFunc(given, func(h forstfs.HoldInfo) bool { return h.State != forstfs.HoldAbandoned })); n != 1 {
+			e.Errorf("%d holds are known to be of clones that cannot be born any more, want that of the dead cloner", n)
+		}
 		c := e.mountAt("b")
 		e.sameAsLender(c)
 		e.tidy(c)

@@ -59,6 +59,9 @@ var unplaced = []string{
 	"link/to-a-file-that-is-being",   // and refused while the file is open for writing
 	"rename/of-a-file-that-is-being", // so is a rename
 	"garbage/pack-that-came",         // as above
+	"garbage/refused-deletes",        // nor are there objects to delete
+	"handle/removed-while-its-bytes", // which are local, and on no way
+	"handle/two-files-of-one-object", // as above
 	"readonly/",                      // another machine does not see local bytes; see place/
 	"follow/",                        // nor does one that follows
 	"snapshot/",                      // a snapshot is refused while bytes are only local: the engine's checkpoint copies them first

@@ -52,6 +52,15 @@ forstfs/cloner-does-not-look       TestFSMem/clone/removed-before-the-hold
 forstfs/cloner-ignores-doom        TestFSMem/clone/a-doomed-snapshot-takes-no-hold
 forstfs/cloner-looks-first         TestFSMem/clone/removed-before-the-hold
 forstfs/cloner-looks-first         TestSimulation
+forstfs/late-bytes-unpinned        TestFSMem/handle/removed-while-its-bytes-are-on-their-way
+forstfs/first-close-unpins         TestFSMem/handle/two-files-of-one-object
+forstfs/refused-delete-forgotten   TestFSMem/garbage/refused-deletes-come-again
+forstfs/given-up-snapshot-stays    TestFSMem/snapshot/given-up-leaves-nothing
+forstfs/undone-before-its-body     TestFSMem/snapshot/given-up-leaves-nothing
+forstfs/detach-copies-unpinned     TestFSMem/clone/detach-beside-a-removal
+forstfs/failed-clone-leaves-all    TestFSMem/clone/what-a-dead-cloner-leaves-is-no-volume
+forstfs/holds-in-two-lenders       TestFSMem/clone/of-a-clone-of-a-clone
+forstfs/any-root-is-the-clones     TestFSMem/clone/what-a-dead-cloner-leaves-is-no-volume
 forstfs/fsck-ignores-frames        TestFSMem/fsck/a-missing-frame-below-the-image
 forstfs/fsck-ignores-images        TestFSMem/fsck/an-image-too-many
 forstfs/fsck-sizes-once            TestFSMem/fsck/wrong-size-of-what-came-meanwhile

@@ -142,7 +142,7 @@ func holdState(ctx context.Context, place driver.Store, h *journal.Hold, o *Opti
 		return HoldUnborn, nil
 	case err != nil:
 		return HoldUnknown, err
-	case root.Tombstone || root.Volume != h.Clone:
+	case root.Tombstone || root.Volume != h.Clone && !mutant.On(mutAnyRoot):
 		return HoldAbandoned, nil // a root never goes: this clone never comes
 	case h.Copies:
 		return HoldGiven, nil // born: it has everything

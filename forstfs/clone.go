@@ -219,7 +219,7 @@ func (c *cloner) find(ctx context.Context, snapshot string) (err error) {
 	c.lenders = []*pledge{{name: s.Name, store: c.src, hold: &journal.Hold{Lender: c.source, Snapshot: s.ID.String(), At: c.co.SourceURL, From: c.co.CloneURL}}}
 	seen := map[uint32]bool{}
 	for _, x := range s.Containers {
-		if x.Owner == 0 || seen[x.Owner] {
+		if x.Owner == 0 || seen[x.Owner] || mutant.On(mutTwoLenders) && len(c.lenders) == 2 {
 			continue
 		}
 		seen[x.Owner] = true
@@ -371,7 +371,7 @@ func (c *cloner) bear(ctx context.Context) error {
 func (c *cloner) undo(ctx context.Context) {
 	ctx = driver.WithComponent(context.WithoutCancel(ctx), driver.CompGC)
 	c.give(ctx)
-	if len(c.made) > 0 {
+	if len(c.made) > 0 && !mutant.On(mutUndoForgets) {
 		if err := c.dst.Delete(ctx, c.made); err != nil {
 			c.o.Logger.Warn("what an unfinished clone leaves behind is no volume", "volume", c.o.named(c.dst), "err", err)
 		}

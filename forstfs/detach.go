@@ -221,7 +221,9 @@ func (d *detacher) copy(ctx context.Context, need []namespace.Container) error {
 		}
 		_, to := v.newObject(int64(c.CRC))
 		d.copies[c] = to
-		v.pins[to]++
+		if !mutant.On(mutCopiesUnpinned) {
+			v.pins[to]++
+		}
 		todo = append(todo, moved{from: c, to: to})
 		total += int64(c.CRC)
 	}

@@ -115,7 +115,9 @@ func (g *collector) delete(ctx context.Context, allowed func() bool) error {
 		}
 		if err := g.v.store.Delete(driver.WithComponent(ctx, driver.CompGC), keys); err != nil {
 			g.mu.Lock()
-			g.todo = append(batch, g.todo...)
+			if !mutant.On(mutDeleteOnce) {
+				g.todo = append(batch, g.todo...)
+			}
 			g.mu.Unlock()
 			g.v.listen().Retrying("delete", 1, err)
 			return err

@@ -77,6 +77,15 @@ const (
 	mutFsckFirst       mutant.ID = "forstfs/fsck-sizes-once"             // ... nor the wrong size of an object that came while it was looking
 	mutFsckHeld        mutant.ID = "forstfs/fsck-held-is-gone"           // ... nor that a clone holds what is gone
 	mutFsckKept        mutant.ID = "forstfs/fsck-hold-is-enough"         // ... nor that a hold is for a snapshot that keeps something else
+	mutOrphanPins      mutant.ID = "forstfs/late-bytes-unpinned"         // bytes acknowledged after their file has lost its name are not the handle's
+	mutPinShared       mutant.ID = "forstfs/first-close-unpins"          // an object that two open files have goes with the first of them
+	mutDeleteOnce      mutant.ID = "forstfs/refused-delete-forgotten"    // what the store did not delete at once stays
+	mutSnapStays       mutant.ID = "forstfs/given-up-snapshot-stays"     // a snapshot whose caller goes away keeps its name and its frames
+	mutSnapUndoEarly   mutant.ID = "forstfs/undone-before-its-body"      // ... is undone before its body has landed
+	mutCopiesUnpinned  mutant.ID = "forstfs/detach-copies-unpinned"      // a copy goes with its file before a snapshot refers to it
+	mutUndoForgets     mutant.ID = "forstfs/failed-clone-leaves-all"     // what was made for a clone that is not born stays
+	mutTwoLenders      mutant.ID = "forstfs/holds-in-two-lenders"        // a clone of a clone of a clone holds nothing in the last
+	mutAnyRoot         mutant.ID = "forstfs/any-root-is-the-clones"      // the hold of a clone whose place somebody else has counts as alive
 	mutFsckHolds       mutant.ID = "forstfs/fsck-ignores-holds"          // fsck does not see that a clone has no hold
 	mutLocalNoFsync    mutant.ID = "forstfs/local-sync-no-fsync"         // Sync of a local file leaves its bytes to the system
 	mutLocalNoName     mutant.ID = "forstfs/local-name-not-synced"       // ... and that the file is there

@@ -220,7 +220,9 @@ func (v *FS) beginSnapshot(ctx context.Context, s *namespace.Snapshot) (*taking,
 		return nil, err
 	}
 	if err := v.journal.Wait(ctx, pos); err != nil {
-		v.undoSnapshot(s, nil)
+		if !mutant.On(mutSnapStays) {
+			v.undoSnapshot(s, nil)
+		}
 		return nil, err
 	}
 	m.mu.Lock()
@@ -298,7 +300,7 @@ func (v *FS) enqueue(ops ...*namespace.Op) uint64 {
 // it does not come to, the next owner's fence and sweep do.
 func (v *FS) undoSnapshot(s *namespace.Snapshot, put <-chan error) {
 	v.spawn(func() {
-		if put != nil {
+		if put != nil && !mutant.On(mutSnapUndoEarly) {
 			<-put
 		}
 		if v.journal.Wait(v.bg, v.enqueue(&namespace.Op{Kind: namespace.SnapRemove, Snap: &namespace.SnapOp{ID: s.ID}})) == nil {
