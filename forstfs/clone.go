@@ -44,8 +44,8 @@ type CloneInfo struct {
 
 // Clone makes a new volume in dst, an empty place, that begins with the files of a committed snapshot of the volume in src, found by its name or id. It
 // moves no bytes: the clone borrows what the snapshot has, from the source and from those the source borrows from itself, owns what it writes, and never deletes
-// what it does not own. The source is not fenced and not otherwise disturbed; its snapshot stays until no clone needs it (FS.Detach, FS.Drop). Eight
-// sequential round trips, ten when the source is a clone. Both stores stay the caller's.
+// what it does not own. The source is not fenced and not otherwise disturbed; its snapshot stays until no clone needs it (FS.Detach, FS.Drop). Six
+// sequential round trips, more when the source is a clone. Both stores stay the caller's.
 //
 // nil means: the clone is there, durable, and can be opened. After an error it is not, unless the error says that the outcome is unknown; what is left
 // in dst is no volume, and Clone may be called again with the same place. Clone may run beside anything, other cloners to the same place and the removal of the
@@ -204,15 +204,21 @@ func (c *cloner) probe(ctx context.Context) error {
 	return nil
 }
 
-// find takes the snapshot from the replayed namespace, and from nowhere else: what is in the store alone may not be committed.
+// find takes the snapshot from the replayed namespace, and from nowhere else: what is in the store alone may not be committed. The last look is left to the one
+// behind the hold, which decides; it comes here if the snapshot is not there.
 func (c *cloner) find(ctx context.Context, snapshot string) (err error) {
-	if c.view, c.reader, err = look(ctx, c.src, c.reading("of the source")); err != nil {
+	if c.view, c.reader, err = glance(ctx, c.src, c.reading("of the source"), true); err != nil {
 		return err
 	}
 	c.source = c.reader.Volume()
 	s, err := readableIn(c.view.state, snapshot)
 	if err != nil {
-		return err
+		if _, rerr := c.reader.Refresh(ctx); rerr != nil {
+			return rerr
+		}
+		if s, err = readableIn(c.view.state, snapshot); err != nil {
+			return err
+		}
 	}
 	c.snap = s
 	owners := c.view.state.Owners()

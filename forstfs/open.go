@@ -22,8 +22,8 @@ const (
 	openFrames  = 256      // frames that an Open reads at once; their bytes are bounded by Options.ImageBytes
 )
 
-// Open opens a volume for writing and takes it over: whoever had it open before is fenced. It takes five sequential round trips whatever
-// the volume's size. The FS owns the store from now on and closes it, also when Open fails.
+// Open opens a volume for writing and takes it over: whoever had it open before is fenced. It takes four sequential round trips whatever
+// the volume's size, one more when its journal has more than a thousand names. The FS owns the store from now on and closes it, also when Open fails.
 //
 // Errors: ErrNoVolume, ErrForeign, ErrExists, ErrBusy, ErrFormat, ErrDropped, ErrDamaged, ErrUnsafeStore, or what the store said.
 // Until Open has succeeded nothing is deleted; before the fence nothing is written, except by a volume that Create makes.

@@ -433,7 +433,7 @@ func (keepOpen) Close() error { return nil }
 // Unwrap lets optional interfaces be found.
 func (k keepOpen) Unwrap() driver.Store { return k.Store }
 
-// OpenSnapshot opens a snapshot, by name or id, for reading: the volume as it was. It takes five round trips, writes nothing, and disturbs no writer. When the
+// OpenSnapshot opens a snapshot, by name or id, for reading: the volume as it was. It takes four round trips, writes nothing, and disturbs no writer. When the
 // snapshot is removed meanwhile, reads return ErrStale. The FS owns the store.
 func OpenSnapshot(ctx context.Context, store driver.Store, snapshot string, o *Options) (*FS, error) {
 	var d Options

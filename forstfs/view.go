@@ -45,8 +45,14 @@ func (m *names) FirstLive() (uint64, bool) { return m.state.FirstFrame() }
 
 // look reads what is acknowledged of a volume now; the Reader must be closed.
 func look(ctx context.Context, store driver.Store, o *Options) (*names, *journal.Reader, error) {
+	return glance(ctx, store, o, false)
+}
+
+// glance is look without the last look, if unconfirmed: Refresh makes up for it.
+func glance(ctx context.Context, store driver.Store, o *Options, unconfirmed bool) (*names, *journal.Reader, error) {
 	m := &names{state: namespace.New()}
-	r, err := journal.OpenReader(ctx, store, m, &journal.Options{RetryBudget: o.RetryBudget, FrameConcurrency: openFrames, Nonce: o.Nonce, Logger: o.Logger})
+	r, err := journal.OpenReader(ctx, store, m, &journal.Options{RetryBudget: o.RetryBudget, FrameConcurrency: openFrames, Nonce: o.Nonce, Logger: o.Logger,
+		Unconfirmed: unconfirmed})
 	if err != nil {
 		return nil, nil, fmt.Errorf("volume %s: %w%s", o.named(store), err, remedy(err))
 	}

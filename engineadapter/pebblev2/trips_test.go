@@ -16,9 +16,9 @@ import (
 
 // Round trips of a volume's own steps, when frames are behind its newest image. forstfs/testdata/requests.golden and clone.golden have them by virtual time, request by request.
 const (
-	openTrips     = 5 // Open; with Options.Restore, too
-	snapshotTrips = 5 // OpenSnapshot
-	cloneTrips    = 8 // Clone: 7 in clone.golden, and one for the frames behind the source's image
+	openTrips     = 4 // Open; with Options.Restore, too
+	snapshotTrips = 4 // OpenSnapshot
+	cloneTrips    = 6 // Clone
 	bornTrips     = 4 // Open of a clone that nobody has opened: there are no frames
 )
 
@@ -117,22 +117,22 @@ func TestRoundTrips(t *testing.T) {
 				ok(t, vol.Close())
 			}
 			e := mode.engine
-			until("takeover", openTrips, func() *forstfs.FS { return openVol(t, on("db"), opts()) }, false, e, 7+e)
+			until("takeover", openTrips, func() *forstfs.FS { return openVol(t, on("db"), opts()) }, false, e, 6+e)
 			// Pebble syncs the directory above before anything else, and that is what sends the restore: one more.
 			until("restore in place", openTrips, func() *forstfs.FS {
 				o := opts()
 				o.Restore = "c"
 				return openVol(t, on("db"), o)
-			}, false, e+1, 8+e)
+			}, false, e+1, 7+e)
 			until("a snapshot, read-only", snapshotTrips, func() *forstfs.FS {
 				return must(forstfs.OpenSnapshot(ctx, on("db"), "c", opts()))(t)
-			}, true, 0, 7)
+			}, true, 0, 6)
 			until("clone and open", cloneTrips+bornTrips, func() *forstfs.FS {
 				src, dst := must(b.Open("db"))(t), must(b.Open("clone"))(t)
 				got := must(forstfs.Clone(ctx, src, "c", dst, &forstfs.CloneOptions{SourceURL: "db", CloneURL: "clone", Options: opts()}))(t)
 				equal(t, "bytes copied by the clone", got.Copied, 0)
 				return openVol(t, on("clone"), opts())
-			}, false, e+1, 15+e) // and the body is fetched
+			}, false, e+1, 13+e) // and the body is fetched
 		})
 	}
 }

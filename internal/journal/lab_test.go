@@ -298,7 +298,7 @@ func TestScenarios(t *testing.T) {
 }
 
 func scenarios() []scenario {
-	return slices.Concat(takeoverScenarios(), commitScenarios(), replayScenarios(), imageScenarios(), dropScenarios())
+	return slices.Concat(takeoverScenarios(), commitScenarios(), replayScenarios(), imageScenarios(), dropScenarios(), earlyScenarios())
 }
 
 func TestScenarioNames(t *testing.T) {

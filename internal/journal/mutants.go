@@ -56,5 +56,6 @@ const (
 	mutOtherImage     mutant.ID = "journal/other-volumes-image"      // an image of another volume counts as damage
 	mutGapWide        mutant.ID = "journal/gap-one-too-wide"         // a fence run right behind a lost frame hides the loss
 	mutGoneIsOwn      mutant.ID = "journal/gone-is-own"              // KindExist and nothing there is taken as success
+	mutEarlyCut       mutant.ID = "journal/early-list-cut"           // a listing that was cut off counts as the whole journal
 	mutFollowEarly    mutant.ID = "journal/follower-applies-first"   // a follower applies frames before it looks at the images
 )

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,13 +59,15 @@ func (op *opener) again(ctx context.Context, try func() error) error {
 }
 
 // load reads root, newest image and the frames behind it: the state that a process would recover now, were it not for the
-// last look that must follow. Three sequential requests; one more for each image that is damaged.
+// last look that must follow. Two sequential requests; one more if the journal has too many names for a quick list, and for each image that is damaged.
 func (op *opener) load(ctx context.Context) (*replay, error) {
-	images, err := op.rootAndImages(ctx)
+	images, early, err := op.rootAndLists(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r, numbers, err := op.base(ctx, images)
+	head := op.ahead(ctx, images, early)
+	defer head.end()
+	r, numbers, err := op.base(ctx, images, early)
 	if err != nil || r.dropped {
 		return r, err
 	}
@@ -79,11 +82,15 @@ func (op *opener) load(ctx context.Context) (*replay, error) {
 	if err := op.checkGap(ctx, r.base, gap, numbers); err != nil {
 		return nil, err
 	}
-	err = fetch(ctx, op.store, r.next, gap, op.o.width(op.store), func(f *Frame) error {
+	take := func(f *Frame) error {
 		_, err := r.take(f)
 		return err
-	})
-	return r, err
+	}
+	if head.reads(r.next, gap) {
+		return r, head.give(take)
+	}
+	head.end()
+	return r, fetch(ctx, op.store, r.next, gap, op.o.width(op.store), take)
 }
 
 // width is how many frames are read at once.
@@ -97,15 +104,17 @@ func (o *Options) width(store driver.Store) int {
 	return 16
 }
 
-// rootAndImages reads the root, once, and lists the images.
-func (op *opener) rootAndImages(ctx context.Context) (images []imageKey, err error) {
-	if op.hasRoot {
-		return listImages(ctx, op.store)
-	}
-	var rootErr, listErr error
+// rootAndLists reads the root, once, and lists the images and the beginning of the journal.
+func (op *opener) rootAndLists(ctx context.Context) (images []imageKey, early listing, err error) {
+	var rootErr, listErr, earlyErr error
 	together(
-		func() { op.root, rootErr = ReadRoot(ctx, op.store, op.o.Features...) },
+		func() {
+			if !op.hasRoot {
+				op.root, rootErr = ReadRoot(ctx, op.store, op.o.Features...)
+			}
+		},
 		func() { images, listErr = listImages(ctx, op.store) },
+		func() { early, earlyErr = listEarly(ctx, op.store) },
 	)
 	if mutant.On(mutFeature) && errors.Is(rootErr, ErrFormat) {
 		b, _ := driver.ReadAll(ctx, op.store, RootKey)
@@ -115,26 +124,26 @@ func (op *opener) rootAndImages(ctx context.Context) (images []imageKey, err err
 		rootErr = ErrNoVolume
 	}
 	if rootErr != nil {
-		return nil, rootErr
+		return nil, early, rootErr
 	}
 	if op.root.Tombstone {
-		return nil, fmt.Errorf("%w: only the tombstone of a clone that was given up is here; choose another place", ErrDropped)
+		return nil, early, fmt.Errorf("%w: only the tombstone of a clone that was given up is here; choose another place", ErrDropped)
 	}
 	if op.writer && !mutant.On(mutFeature) {
 		if err := op.root.check(op.o.Features, true); err != nil {
-			return nil, err
+			return nil, early, err
 		}
 	}
-	op.hasRoot = listErr == nil
-	return images, listErr
+	op.hasRoot = true
+	return images, early, cmp.Or(listErr, earlyErr)
 }
 
-// base restores the newest image that can be read and lists the numbers of the frames behind it.
-func (op *opener) base(ctx context.Context, images []imageKey) (*replay, []uint64, error) {
+// base restores the newest image that can be read, and gives the numbers of the frames behind it.
+func (op *opener) base(ctx context.Context, images []imageKey, early listing) (*replay, []uint64, error) {
 	if len(images) > 0 {
-		r, numbers, err := op.newest(ctx, images, 0)
+		r, numbers, err := op.newest(ctx, images, 0, early)
 		if err == nil && r == nil && len(op.mineOf(images)) == 0 {
-			return op.base(ctx, nil)
+			return op.base(ctx, nil, early)
 		}
 		if err == nil && r == nil {
 			err = fmt.Errorf("%w: none of %d images can be read", ErrDamaged, len(images))
@@ -145,7 +154,7 @@ func (op *opener) base(ctx context.Context, images []imageKey) (*replay, []uint6
 		return r, numbers, err
 	}
 	r := &replay{cursor: newCursor(op.root), m: op.m}
-	numbers, err := listFrames(ctx, op.store, 0)
+	numbers, err := op.framesAbove(ctx, 0, early)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -159,10 +168,10 @@ func (op *opener) base(ctx context.Context, images []imageKey) (*replay, []uint6
 	return r, numbers, nil
 }
 
-// newest restores the newest image with a number of at least min that can be read, and lists the frames behind it. It
+// newest restores the newest image with a number of at least min that can be read, and gives the numbers of the frames behind it. It
 // falls back once: an image below the second newest may be a late copy from before the last trimming. Nil means that
 // there is none.
-func (op *opener) newest(ctx context.Context, images []imageKey, least uint64) (*replay, []uint64, error) {
+func (op *opener) newest(ctx context.Context, images []imageKey, least uint64, early listing) (*replay, []uint64, error) {
 	bad := 0
 	var why error
 	for _, k := range op.mineOf(images) {
@@ -173,7 +182,7 @@ func (op *opener) newest(ctx context.Context, images []imageKey, least uint64) (
 			bad++
 			continue
 		}
-		im, size, numbers, err := op.imageAndFrames(ctx, k)
+		im, size, numbers, err := op.imageAndFrames(ctx, k, early)
 		if errors.Is(err, errRestart) && mutant.On(mutMissingImage) {
 			err = ErrDamaged
 		}
@@ -214,35 +223,17 @@ func (op *opener) mineOf(images []imageKey) []imageKey {
 	return slices.DeleteFunc(slices.Clone(images), func(k imageKey) bool { _, other := op.others[k.key]; return other })
 }
 
-// imageAndFrames reads an image and at the same time lists the frames behind it.
-func (op *opener) imageAndFrames(ctx context.Context, k imageKey) (im *Image, size int64, numbers []uint64, err error) {
+// imageAndFrames reads an image and at the same time lists the frames behind it, if that was not done yet.
+func (op *opener) imageAndFrames(ctx context.Context, k imageKey, early listing) (im *Image, size int64, numbers []uint64, err error) {
 	var listErr error
 	together(
 		func() { im, size, err = readImage(ctx, op.store, op.root, k) },
-		func() { numbers, listErr = listFrames(ctx, op.store, k.seq) },
+		func() { numbers, listErr = op.framesAbove(ctx, k.seq, early) },
 	)
 	if err == nil {
 		err = listErr
 	}
 	return im, size, numbers, err
-}
-
-// listFrames returns the numbers of the frames above n that the store has, ascending.
-func listFrames(ctx context.Context, store driver.Store, n uint64) ([]uint64, error) {
-	var numbers []uint64
-	after := ""
-	if n > 0 {
-		after = FrameKey(n)
-	}
-	for info, err := range store.List(ctx, JournalPrefix, after) {
-		if err != nil {
-			return nil, fmt.Errorf("list the journal: %w", err)
-		}
-		if n, ok := ParseFrameKey(info.Key); ok {
-			numbers = append(numbers, n)
-		}
-	}
-	return numbers, nil
 }
 
 // checkGap looks at the frames that exist behind the first missing number, which as a rule are none. Fences are sent in
@@ -321,7 +312,8 @@ func together(fs ...func()) {
 
 // Open takes the volume over. When it returns a Journal, m holds everything that was ever acknowledged, no earlier writer
 // will acknowledge anything more, and the caller owns m's further fate through the Journal. Until then nothing was written
-// but fences. Open makes five sequential requests if nobody else is at work, three of them before it writes anything.
+// but fences. Open makes four sequential requests if nobody else is at work, two of them before it writes anything; one more if the journal has more than a
+// thousand names.
 //
 // Errors: ErrNoVolume, ErrDropped, ErrFormat, ErrDamaged, ErrBusy, or what the store said. After an error of the later half
 // an earlier writer may be fenced already. ctx ends the open, not the Journal.

@@ -35,6 +35,9 @@ type Options struct {
 	FlushDelay       time.Duration // entries that nobody waits for are sent after this time (1 s); below 0 only when a frame is full
 	RetryBudget      time.Duration // how long one object is tried while the store does not take it (5 min)
 	FrameConcurrency int           // frames read at once during an open (what the store serves well, at most 32)
+	// Unconfirmed lets OpenReader return before the last look: until the first Refresh has returned, the state may be behind, and what it shows of fences may not be
+	// in the history. What an owner has committed is in the history wherever it is found.
+	Unconfirmed bool
 	// Admit is asked when the state has been read and nothing was written yet, with the epoch in force; an error ends the open without a fence.
 	Admit    func(volume VolumeID, epoch uint64) error
 	Features []string      // features of the root that the caller knows, as "r:name" or "w:name"

@@ -28,7 +28,7 @@ type Reader struct {
 // chunk is how many frames a Refresh holds in memory before it applies them.
 const chunk = 64
 
-// OpenReader reads the volume into m. Four sequential requests. Errors as for Open, but for ErrBusy, which here means that
+// OpenReader reads the volume into m. Three sequential requests; four if the journal has more than a thousand names. Errors as for Open, but for ErrBusy, which here means that
 // the writer trims faster than the volume can be read.
 func OpenReader(ctx context.Context, store driver.Store, m Machine, o *Options) (*Reader, error) {
 	opts := o.withDefaults()
@@ -38,7 +38,7 @@ func OpenReader(ctx context.Context, store driver.Store, m Machine, o *Options) 
 		if r.at, err = r.op.load(ctx); err != nil {
 			return err
 		}
-		if err := r.op.watch(ctx, r.at); err != nil {
+		if err := r.op.watch(ctx, r.at); err != nil || opts.Unconfirmed {
 			return err
 		}
 		return r.believe(ctx)
@@ -46,7 +46,9 @@ func OpenReader(ctx context.Context, store driver.Store, m Machine, o *Options) 
 	if err != nil {
 		return nil, fmt.Errorf("open the journal read-only: %w", err)
 	}
-	r.settled()
+	if !opts.Unconfirmed { // else images above the one that it began with still count
+		r.settled()
+	}
 	opts.emit(Event{Kind: EventOpened, Epoch: r.at.epoch, Seq: r.at.next - 1})
 	return r, nil
 }
@@ -194,7 +196,7 @@ func (r *Reader) jump(ctx context.Context) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	at, _, err := r.op.newest(ctx, images, r.at.base+1)
+	at, _, err := r.op.newest(ctx, images, r.at.base+1, listing{})
 	if err != nil || at == nil { // nil: they are damaged, and from now on known to be
 		return false, err
 	}

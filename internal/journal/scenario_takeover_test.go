@@ -3,9 +3,8 @@ package journal
 import (
 	"errors"
 	"fmt"
-	"time"
-
 	"testing/synctest"
+	"time"
 )
 
 // Frame numbers in these histories: a first opener fences 1 to 4, so its first data frame is 5.
@@ -74,6 +73,7 @@ func takeoverScenarios() []scenario {
 			slow := b.stall("list", JournalPrefix)
 			b.begin()
 			<-slow.hit
+			synctest.Wait() // it has listed the images
 			a.must("a1")
 			a.image()
 			a.must("a2")
@@ -107,6 +107,7 @@ func takeoverScenarios() []scenario {
 			slow := b.stall("list", JournalPrefix)
 			b.begin()
 			<-slow.hit
+			synctest.Wait() // it has listed the images
 			a.must("a1")
 			a.image()
 			a.must("a2")
@@ -126,6 +127,7 @@ func takeoverScenarios() []scenario {
 			slow := b.stall("list", JournalPrefix)
 			b.begin()
 			<-slow.hit
+			synctest.Wait() // it has listed the images
 			a.must("a1")
 			a.image()
 			a.must("a2")
@@ -159,7 +161,7 @@ func takeoverScenarios() []scenario {
 		{"an image below a damaged one lands late", []string{"last-look-above-seen", "no-last-look"}, func(l *lab) error {
 			a := l.opened()
 			a.must("a1")
-			i1 := a.image()
+			a.image()
 			a.must("a2")
 			i2 := a.image()
 			held, err := readAll(l, i2.Key)
@@ -171,7 +173,7 @@ func takeoverScenarios() []scenario {
 			l.remove(i2.Key) // as if its PUT were still under way
 			l.spoil(i3.Key)
 			b := l.process()
-			slow := b.stall("list", JournalPrefix+" after "+FrameKey(i1.Seq))
+			slow := b.stall("get", FrameKey(i2.Seq)) // behind image i1
 			b.begin()
 			<-slow.hit
 			l.put(i2.Key, held)
