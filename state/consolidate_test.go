@@ -60,12 +60,21 @@ func rescaled(t testing.TB, root driver.Store, run string) (j *job, stops chan c
 	t.Helper()
 	stops = make(chan chan bool)
 	o := instance(0, 1, run)
+	gone := make(chan struct{}) // the test has failed
 	o.Listener = &EventListener{Consolidating: func(ConsolidateStats) {
 		answer := make(chan bool)
-		stops <- answer
-		<-answer
+		select {
+		case stops <- answer:
+		case <-gone:
+			return
+		}
+		select {
+		case <-answer:
+		case <-gone:
+		}
 	}}
 	j = declareJob(t, restore(t, root, 1, o), TTL{})
+	t.Cleanup(func() { close(gone) }) // before the backend is closed
 	equal(t, "databases", len(j.b.Metrics().Shards), 3)
 	return j, stops
 }

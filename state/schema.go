@@ -92,14 +92,14 @@ func (sc *schema) declare(name string, kind Kind, want Schema, ttl, upgrades boo
 	case st.Kind != kind:
 		return refuse("it is a %s, the descriptor says %s: choose another name", st.Kind, kind)
 	case have.MapKey != want.MapKey:
-		return refuse("its map keys were written by codec %q, the descriptor has %q: their order cannot change in place; export and import", have.MapKey, want.MapKey)
+		return refuse("its map keys were written by codec %q, the descriptor has %q: their order cannot change in place: declare another name, and bring the entries over", have.MapKey, want.MapKey)
 	case have == want && len(st.Epochs) > 1 && !upgrades:
 		return refuse("it may hold records of older schemas (%+v), and the descriptor has no Upgrade", st.Epochs[:len(st.Epochs)-1])
 	case have == want:
 	case !upgrades:
 		return refuse("its values were written by codec %q version %d, the descriptor has %q version %d and no Upgrade", have.Codec, have.Version, want.Codec, want.Version)
 	case len(st.Epochs) == maxEpoch:
-		return refuse("it has had %d schemas: export and import", maxEpoch)
+		return refuse("it has had %d schemas, which is all that records can tell apart: declare another name, and bring the records over", maxEpoch)
 	default:
 		st.Epochs = append(slices.Clone(st.Epochs), want)
 		changed = true
