@@ -20,8 +20,9 @@ type core struct {
 	here     int // of these, in their callers' goroutines
 	paused   bool
 	closed   bool
-	waiters  fifo[*waiter]       // callers that are not admitted yet
-	idle     []chan struct{}     // who waits for inflight to become 0
+	waiters  fifo[*waiter]   // callers that are not admitted yet
+	idle     []chan struct{} // who waits for inflight to become 0
+	cut      cut
 	tails    map[uint64]*request // the last request of each order that has one
 	seed     maphash.Seed
 	ready    fifo[*request] // could run, but active is at its limit
@@ -50,6 +51,17 @@ func newCore(o *Options) *core {
 		c.wg.Go(c.writeLoop)
 	}
 	return c
+}
+
+// cut divides requests into those that were issued before a moment and those that were issued after it. While it is open, only the writes of the newer ones
+// are held back: they are admitted and read, so that nobody waits for the reads of the older ones who does not have to write.
+type cut struct {
+	number int           // of cuts so far; newer requests have it, older ones a lower one
+	open   bool          // newer requests do not write
+	older  int           // requests under way from before the newest cut
+	newer  int           // and since
+	past   chan struct{} // closed when older becomes 0; nil: nobody waits
+	held   fifo[*request]
 }
 
 // order is where requests on a key queue. Keys that share one by chance wait for each other, no more.
@@ -128,6 +140,7 @@ func (c *core) submit(r *request) error {
 	r.pending.Store(int32(r.reads()))
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.issuedLocked(r)
 	if tail, busy := c.tails[r.order]; busy && !mutant.On(mutKeyOrder) {
 		tail.next = r
 		c.tails[r.order] = r
@@ -138,8 +151,39 @@ func (c *core) submit(r *request) error {
 	return nil
 }
 
+// issuedLocked notes on which side of the next cut a request is.
+func (c *core) issuedLocked(r *request) {
+	r.cut = c.cut.number
+	c.cut.newer++
+}
+
+// endedLocked is called once for each request that was issued.
+func (c *core) endedLocked(r *request) {
+	if r.cut == c.cut.number {
+		c.cut.newer--
+		return
+	}
+	c.cut.older--
+	if c.cut.older == 0 && c.cut.past != nil {
+		close(c.cut.past)
+		c.cut.past = nil
+	}
+}
+
+// heldLocked takes a request that may not write yet. It is not active meanwhile: older ones may need its place.
+func (c *core) heldLocked(r *request) bool {
+	if !c.cut.open || r.cut != c.cut.number || mutant.On(mutNewerWrites) {
+		return false
+	}
+	c.cut.held.push(r)
+	return true
+}
+
 // runnableLocked takes a request that no other of its key precedes any more.
 func (c *core) runnableLocked(r *request) {
+	if r.reads() == 0 && c.heldLocked(r) {
+		return
+	}
 	if c.active >= c.o.Active {
 		c.ready.push(r)
 		return
@@ -159,8 +203,20 @@ func (c *core) stepped(r *request) {
 		return
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.heldLocked(r) {
+		c.active--
+		c.refillLocked()
+		return
+	}
 	c.write.push(r)
-	c.mu.Unlock()
+}
+
+// refillLocked makes requests active, as far as there is room.
+func (c *core) refillLocked() {
+	for c.ready.len() > 0 && c.active < c.o.Active {
+		c.runnableLocked(c.ready.pop())
+	}
 }
 
 // finish ends requests, which lets the next ones of their keys run, and then tells whoever waits.
@@ -175,7 +231,8 @@ func (c *core) finish(rs ...*request) {
 		r.job.done(r.err)
 	}
 	c.mu.Lock()
-	for range rs {
+	for _, r := range rs {
+		c.endedLocked(r)
 		c.leaveLocked()
 	}
 	c.mu.Unlock()
@@ -189,13 +246,44 @@ func (c *core) passLocked(r *request) {
 	} else {
 		delete(c.tails, r.order)
 	}
-	for c.ready.len() > 0 && c.active < c.o.Active {
-		c.runnableLocked(c.ready.pop())
+	c.refillLocked()
+}
+
+// mark begins a cut: everything that was issued before it is older than everything that is issued from now on. past is closed when the older requests have
+// ended; what newer ones write waits for release, which must be called. Only one cut may be open at a time, and none while the core is drained.
+func (c *core) mark() (past <-chan struct{}, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, ErrClosed
+	}
+	c.cut.number++
+	c.cut.open = true
+	c.cut.older, c.cut.newer = c.cut.older+c.cut.newer, 0
+	c.read.hurry()
+	c.write.hurry()
+	ch := make(chan struct{})
+	if c.cut.older == 0 || mutant.On(mutNoDrain) {
+		close(ch)
+	} else {
+		c.cut.past = ch
+	}
+	return ch, nil
+}
+
+// release lets the newer requests write.
+func (c *core) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cut.open, c.cut.past = false, nil
+	for c.cut.held.len() > 0 {
+		c.active++ // beyond the limit, perhaps: they have waited
+		c.write.push(c.cut.held.pop())
 	}
 }
 
 // drain keeps new requests out and waits for those inside. nil: nothing is running, and resume must be called. Only one caller
-// may drain at a time.
+// may drain at a time, and none while a cut is open.
 func (c *core) drain(ctx context.Context) error {
 	c.mu.Lock()
 	if c.closed {

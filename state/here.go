@@ -24,7 +24,7 @@ func (c *core) carryOut(r *request) bool {
 	}
 	c.mu.Lock()
 	_, busy := c.tails[r.order]
-	if busy && !mutant.On(mutHereOrder) || c.closed || c.paused || c.waiters.len() > 0 || c.inflight >= c.o.InFlight || c.active >= c.o.Active || c.here >= maxHere ||
+	if busy && !mutant.On(mutHereOrder) || c.closed || c.paused || c.cut.open || c.waiters.len() > 0 || c.inflight >= c.o.InFlight || c.active >= c.o.Active || c.here >= maxHere ||
 		r.shard.window.isOpen.Load() { // last: while the core is paused, the shard may be given another database
 		c.mu.Unlock()
 		return false
@@ -32,6 +32,7 @@ func (c *core) carryOut(r *request) bool {
 	c.inflight++
 	c.active++
 	c.here++
+	c.issuedLocked(r)
 	c.tails[r.order] = r
 	c.mu.Unlock()
 
@@ -55,6 +56,7 @@ func (c *core) carryOut(r *request) bool {
 	c.mu.Lock()
 	c.here--
 	c.passLocked(r)
+	c.endedLocked(r)
 	c.leaveLocked()
 	c.mu.Unlock()
 	return true

@@ -9,6 +9,7 @@ const (
 	mutBorder       mutant.ID = "state/border-group-cut-off"              // a rescale cuts the last key group of a range off
 	mutMergeLoses   mutant.ID = "state/merge-loses-a-namespace"           // the last source of a merge is not in the sum
 	mutNoDrain      mutant.ID = "state/snapshot-without-pending"          // a snapshot does not wait for what was issued before it
+	mutNewerWrites  mutant.ID = "state/newer-writes-not-held"             // what was issued after a snapshot is written before its end
 	mutNoRange      mutant.ID = "state/half-a-checkpoint"                 // a checkpoint without all instances counts as complete
 	mutDoneEarly    mutant.ID = "state/done-before-the-write"             // futures end, and the next request runs, before the batch is written
 	mutKeyOrder     mutant.ID = "state/no-order-of-a-key"                 // requests on one key run side by side

@@ -31,6 +31,7 @@ func TestMutants(t *testing.T) {
 		{mutBorder, "TestRescale/mem"},
 		{mutMergeLoses, "TestReducingAndAggregating/mem"},
 		{mutNoDrain, "TestSnapshotsAreExactCuts"},
+		{mutNewerWrites, "TestOnlyNewerWritesWaitForASnapshot"},
 		{mutNoRange, "TestAbortAndErrors"},
 		{mutDoneEarly, "TestOrderOfAKey"},
 		{mutKeyOrder, "TestOrderOfAKey"},

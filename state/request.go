@@ -12,6 +12,7 @@ type request struct {
 	ctx   context.Context
 	here  bool   // may run in the goroutine that issues it
 	order uint64 // hash of the key: requests of equal order run one after the other
+	cut   int    // the newest cut when it was issued
 	shard *shard
 	stats *counters
 

@@ -14,31 +14,34 @@ import (
 // SnapshotStats say what a snapshot took.
 type SnapshotStats struct {
 	ID     uint64
-	Sync   time.Duration // requests were held up for so long
-	Drain  time.Duration // of it: admitted requests finished
+	Sync   time.Duration // the caller was held up for so long, and nobody else
+	Drain  time.Duration // requests issued before it finished; newer ones read, but what they write had to wait
+	Seal   time.Duration // memtables were sealed; newer requests could not write yet
 	Flush  time.Duration // memtables went to tables
 	Commit time.Duration // the volumes' snapshots and the record
 	Bytes  int64         // logical size of the snapshot
 }
 
 func (s SnapshotStats) String() string {
-	return fmt.Sprintf("snapshot %d: held up requests for %v (%v of it waiting for them), flush %v, commit %v, %d B", s.ID, s.Sync, s.Drain, s.Flush, s.Commit, s.Bytes)
+	return fmt.Sprintf("snapshot %d: held up its caller for %v, writes for %v (%v of it waiting for earlier requests), flush %v, commit %v, %d B", s.ID, s.Sync, s.Drain+s.Seal, s.Drain, s.Flush, s.Commit, s.Bytes)
 }
 
 // Snapshot is a snapshot under way.
 type Snapshot struct {
 	b      *Backend
-	bases  []*database // as they were at the cut
+	bases  []*database // the same until capture gives Backend.cut back
 	rec    *record
 	cancel context.CancelFunc
 	fut    *Future[SnapshotStats]
 	stats  SnapshotStats
+	marked time.Time
 	sealed time.Time
 }
 
 // Snapshot begins checkpoint id of this backend: everything that was issued before the call, nothing that is issued after it has returned, and meta, which is
-// committed with it in one step (source offsets, for example; up to 1 MiB). It holds requests up until those that are admitted have finished, uploads
-// nothing and returns; the rest happens in the background. Wait of the result says when the checkpoint is committed.
+// committed with it in one step (source offsets, for example; up to 1 MiB). It marks that moment among the requests and returns: it waits for no request, no read and no
+// upload. In the background, requests issued before it finish; those issued after it are read meanwhile, and write when the memtables have
+// been sealed. Wait of the result says when the checkpoint is committed.
 //
 // Numbers are chosen by the caller, the same for all instances of a job, and rise. Snapshots of one backend follow one another: a call waits
 // until the one before is captured (its tables uploaded).
@@ -62,37 +65,45 @@ func (b *Backend) beginSnapshot(ctx context.Context, id uint64, meta []byte) (*S
 		return nil, err
 	}
 	begun := time.Now()
-	if mutant.On(mutNoDrain) {
-		// goes on
-	} else if err := b.core.drain(ctx); err != nil {
+	past, err := b.core.mark()
+	if err != nil {
 		<-b.cut
 		return nil, err
 	}
-	drained := time.Now()
-	bases := b.bases.current() // the same until capture gives cut back
-	flushes := make([]<-chan struct{}, len(bases))
-	for i, d := range bases {
-		ch, err := d.seal()
-		if err != nil {
-			for _, d := range bases[:i] {
-				d.captured()
-			}
-			b.core.resume()
-			<-b.cut
-			return nil, err
-		}
-		flushes[i] = ch
-	}
-	b.core.resume()
 	rec := &record{Format: recordFormat, ID: id, Run: b.o.Run, Keys: b.o.Keys, Meta: append([]byte{}, meta...)}
 	if mutant.On(mutMeta) {
 		rec.Meta = nil
 	}
 	run, cancel := context.WithCancel(context.Background())
-	s := &Snapshot{b: b, bases: bases, rec: rec, cancel: cancel, fut: new(Future[SnapshotStats]), sealed: time.Now()}
-	s.stats = SnapshotStats{ID: id, Sync: s.sealed.Sub(begun), Drain: drained.Sub(begun)}
-	go s.run(run, flushes)
+	s := &Snapshot{b: b, bases: b.bases.current(), rec: rec, cancel: cancel, fut: new(Future[SnapshotStats]), marked: time.Now()}
+	s.stats = SnapshotStats{ID: id, Sync: s.marked.Sub(begun)}
+	go s.run(run, past)
 	return s, nil
+}
+
+// seal waits for the requests from before the snapshot, ends the memtables and lets newer requests write. Without an error, flushes are closed when what the
+// memtables held is in tables, and captured must be called for each database.
+func (s *Snapshot) seal(ctx context.Context, past <-chan struct{}) (flushes []<-chan struct{}, err error) {
+	defer s.b.core.release()
+	select {
+	case <-past:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	drained := time.Now()
+	s.stats.Drain = drained.Sub(s.marked)
+	flushes = make([]<-chan struct{}, len(s.bases))
+	for i, d := range s.bases {
+		if flushes[i], err = d.seal(); err != nil {
+			for _, d := range s.bases[:i] {
+				d.captured()
+			}
+			return nil, err
+		}
+	}
+	s.sealed = time.Now()
+	s.stats.Seal = s.sealed.Sub(drained)
+	return flushes, nil
 }
 
 // Wait waits for the end: nil means that the checkpoint is committed and can be restored. When ctx ends first the snapshot goes on.
@@ -118,10 +129,10 @@ func (s *Snapshot) Abort() error {
 // errUnknownOutcome: the record may be there or not.
 var errUnknownOutcome = errors.New("it is not known whether the checkpoint is committed; see Checkpoints")
 
-func (s *Snapshot) run(ctx context.Context, flushes []<-chan struct{}) {
+func (s *Snapshot) run(ctx context.Context, past <-chan struct{}) {
 	defer s.b.snaps.wg.Done()
 	defer s.cancel()
-	err := s.capture(ctx, flushes)
+	err := s.capture(ctx, past)
 	if err == nil {
 		err = s.commit(ctx)
 	} else {
@@ -148,10 +159,14 @@ func (s *Snapshot) run(ctx context.Context, flushes []<-chan struct{}) {
 	}
 }
 
-// capture waits for the flushes and takes the volumes' snapshots. Behind it writers are free again, whatever happened.
-func (s *Snapshot) capture(ctx context.Context, flushes []<-chan struct{}) error {
+// capture seals, waits for the flushes and takes the volumes' snapshots. Behind it writers are free again, whatever happened.
+func (s *Snapshot) capture(ctx context.Context, past <-chan struct{}) error {
 	b := s.b
 	defer func() { <-b.cut }()
+	flushes, err := s.seal(ctx, past)
+	if err != nil {
+		return err
+	}
 	s.rec.Shards = make([]recordShard, len(s.bases))
 	errs := make([]error, len(s.bases))
 	var mu sync.Mutex
