@@ -42,7 +42,7 @@ type Options struct {
 	// BatchBytes bounds one write to the engine, in bytes of keys and values, but for a single larger request. 0 means 2 MiB.
 	BatchBytes int
 	// ReadExecutors take batches of reads; 0 means 3. MaxReads is how many reads may be in flight beside them when they go to the
-	// store; 0 means 256, negative none.
+	// store; 0 means 1000, negative none.
 	ReadExecutors, MaxReads int
 	// WriteExecutors take batches of writes; 0 means 1.
 	WriteExecutors int
@@ -85,7 +85,7 @@ func (o *Options) EnsureDefaults() *Options {
 	def(&d.Batch, 1000)
 	def(&d.BatchBytes, 2<<20)
 	def(&d.ReadExecutors, 3)
-	def(&d.MaxReads, 256)
+	def(&d.MaxReads, 1000)
 	d.MaxReads = max(d.MaxReads, 0)
 	def(&d.WriteExecutors, 1)
 	def(&d.Page, 128)
