@@ -87,10 +87,11 @@ func parseSnapshotID(s string) (namespace.SnapshotID, bool) {
 	return namespace.SnapshotID{Epoch: epoch, Nonce: nonce, Num: num}, ok
 }
 
-// taking is a snapshot that this process has begun: the names as they were, taken in the moment when the frame was acknowledged.
+// taking is a snapshot that this process has begun: the names as they were, taken in the moment when the frame was acknowledged. What is made of them is made when the
+// machine is free again.
 type taking struct {
 	frame uint64
-	tree  *namespace.State
+	names *namespace.Frozen
 }
 
 // begun takes the names for a snapshot of this process. m.mu is held; the operation has been applied.
@@ -104,7 +105,7 @@ func (m *machine) begun(op *namespace.Op, frame uint64) error {
 	}
 	var err error
 	t.frame = frame
-	t.tree, err = m.acked.Subtree(op.Path)
+	t.names, err = m.acked.Freeze(op.Path)
 	return err
 }
 
@@ -227,7 +228,7 @@ func (v *FS) beginSnapshot(ctx context.Context, s *namespace.Snapshot) (*taking,
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if t.tree == nil {
+	if t.names == nil {
 		return nil, ErrSnapshotExists // another one was first
 	}
 	return t, nil
@@ -236,7 +237,7 @@ func (v *FS) beginSnapshot(ctx context.Context, s *namespace.Snapshot) (*taking,
 // finishSnapshot writes the body and commits.
 func (v *FS) finishSnapshot(ctx context.Context, s *namespace.Snapshot, t *taking) (SnapshotInfo, error) {
 	none := SnapshotInfo{}
-	body, err := buildBody(v.id, s, t.tree, func(ps []piece) error { return v.readPieces(ctx, ps) })
+	body, err := buildBody(v.id, s, t.names.State(), func(ps []piece) error { return v.readPieces(ctx, ps) })
 	if err != nil {
 		v.undoSnapshot(s, nil)
 		return none, err

@@ -228,13 +228,11 @@ func (s *State) planBegin(op *Op) (p plan, err error) {
 func (s *State) begin(op *Op, p *plan, frame uint64) {
 	o := op.Snap
 	q := &Snapshot{ID: o.ID, BodyID: o.ID, Name: strings.Clone(o.Name), Dir: strings.Clone(op.Path), Time: op.Time, Expires: o.Expires, Meta: slices.Clone(o.Meta), Frame: frame}
-	use := make(map[Container]struct{})
 	if p.now.d == s.root {
 		q.Files, q.Bytes = len(s.files), s.bytes
-		for c := range s.containers {
-			use[c] = struct{}{}
-		}
+		q.Containers = slices.AppendSeq(make([]Container, 0, len(s.containers)), maps.Keys(s.containers))
 	} else {
+		use := make(map[Container]struct{})
 		for f := range filesBelow(p.now.d) {
 			q.Files++
 			q.Bytes += f.size
@@ -242,12 +240,16 @@ func (s *State) begin(op *Op, p *plan, frame uint64) {
 				use[f.extents[i].Container] = struct{}{}
 			}
 		}
+		q.Containers = slices.AppendSeq(make([]Container, 0, len(use)), maps.Keys(use))
 	}
-	q.Containers = slices.SortedFunc(maps.Keys(use), Container.Compare)
+	slices.SortFunc(q.Containers, Container.Compare)
 	if mutant.On(mutBeginPinsNothing) {
 		q.Containers = nil
 	}
 	s.snaps = append(s.snaps, q)
+	if len(s.pinned) == 0 {
+		s.pinned = make(map[Container]int32, len(q.Containers)) // at once: it does not grow step by step while the volume waits
+	}
 	q.pins(s.pin)
 }
 

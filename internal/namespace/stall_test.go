@@ -24,6 +24,28 @@ func BenchmarkSubtree(b *testing.B) {
 			}
 		}
 	})
+	b.Run("freeze", func(b *testing.B) { // the part of it under the lock
+		for b.Loop() {
+			if _, err := s.Freeze("/"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("begin", func(b *testing.B) { // and the pins, under the lock as well
+		n := uint64(0)
+		for b.Loop() {
+			n++
+			id := SnapshotID{1, 2, n}
+			if err := s.Apply(&Op{Kind: SnapBegin, Path: "/", Time: 1, Snap: &SnapOp{ID: id, Name: "s"}}, Extent{}); err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			if err := s.Apply(&Op{Kind: SnapRemove, Snap: &SnapOp{ID: id}}, Extent{}); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+		}
+	})
 	b.Run("needed", func(b *testing.B) {
 		for b.Loop() {
 			n := 0

@@ -31,31 +31,6 @@ func filesBelow(d *dir) iter.Seq[*file] {
 	}
 }
 
-// Subtree gives a State with a directory, its parents and all below it, under the same names and inodes, and nothing else; no snapshots. It shares nothing
-// that either may modify. A missing directory gives fs.ErrNotExist, a file ErrNotDir.
-func (s *State) Subtree(path string) (*State, error) {
-	if !validPath(path) {
-		return nil, &fs.PathError{Op: "subtree", Path: path, Err: errPath}
-	}
-	n, err := s.find(path)
-	if err == nil && n.d == nil {
-		err = ErrNotDir
-	}
-	if err != nil {
-		return nil, &fs.PathError{Op: "subtree", Path: path, Err: err}
-	}
-	if n.d == s.root {
-		t := s.Clone()
-		t.Forget()
-		clear(t.released)
-		return t, nil
-	}
-	t := New()
-	t.next, t.owners = s.next, slices.Clone(s.owners)
-	t.graft(path, n.d, func(f *file) Inode { return f.ino })
-	return t, nil
-}
-
 // graft makes path, which may be missing, a directory with copies of what is below d, in the place of what was there.
 func (s *State) graft(path string, d *dir, number func(*file) Inode) {
 	if path != "/" {

@@ -40,8 +40,19 @@ type Container struct {
 
 // Compare orders containers: by owner, kind, epoch, nonce, number, CRC.
 func (c Container) Compare(d Container) int {
-	return cmp.Or(cmp.Compare(c.Owner, d.Owner), cmp.Compare(c.Kind, d.Kind), cmp.Compare(c.Epoch, d.Epoch),
-		cmp.Compare(c.Nonce, d.Nonce), cmp.Compare(c.Num, d.Num), cmp.Compare(c.CRC, d.CRC))
+	switch { // not cmp.Or of all: a snapshot sorts everything that it pins while the volume waits
+	case c.Owner != d.Owner:
+		return cmp.Compare(c.Owner, d.Owner)
+	case c.Kind != d.Kind:
+		return cmp.Compare(c.Kind, d.Kind)
+	case c.Epoch != d.Epoch:
+		return cmp.Compare(c.Epoch, d.Epoch)
+	case c.Nonce != d.Nonce:
+		return cmp.Compare(c.Nonce, d.Nonce)
+	case c.Num != d.Num:
+		return cmp.Compare(c.Num, d.Num)
+	}
+	return cmp.Compare(c.CRC, d.CRC)
 }
 
 // Extent is a run of bytes in a container. Off counts from the first byte of the object or frame. Len is at least 1.
