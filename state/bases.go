@@ -17,7 +17,7 @@ type bases struct {
 	now         []*database // never changed in place
 	old         []*database // closed; their volumes have snapshots that checkpoints name
 	windowWaits int64       // of old ones; Backend.life
-	reaping     sync.Mutex
+	removing    sync.Mutex  // one removal of old snapshots and volumes at a time: who looks for a snapshot finds its volume open
 }
 
 func (b *bases) add(d *database) {
@@ -56,8 +56,12 @@ func (b *bases) volume(name string) *forstfs.FS {
 // reap drops the old volumes that have no snapshot any more: no checkpoint names them, and none that is being made will. That gives back what they
 // borrow. After an error it may be called again.
 func (b *bases) reap(ctx context.Context) error {
-	b.reaping.Lock()
-	defer b.reaping.Unlock()
+	b.removing.Lock()
+	defer b.removing.Unlock()
+	return b.reapLocked(ctx)
+}
+
+func (b *bases) reapLocked(ctx context.Context) error {
 	b.mu.Lock()
 	all := slices.Clone(b.old)
 	b.mu.Unlock()

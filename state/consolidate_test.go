@@ -165,7 +165,13 @@ func TestConsolidate(t *testing.T) {
 			}
 			// The clones of the tests are dropped, then the old shards go with the last checkpoint that names them, then the ones they borrowed from.
 			must(Clean(ctx, root, "a", "b"))(t)
-			ok(t, j.b.Subsume(ctx, 9))
+			var wg sync.WaitGroup
+			errs := make([]error, 3)
+			for i := range errs { // one drops a volume that another is looking into
+				wg.Go(func() { errs[i] = j.b.Subsume(ctx, 9) })
+			}
+			wg.Wait()
+			ok(t, errors.Join(errs...))
 			ok(t, RemoveCheckpoint(ctx, root, 1, "a"))
 			done := must(Clean(ctx, root, "b"))(t)
 			equal(t, "kept", fmt.Sprint(done.Kept, len(j.b.bases.old)), "[] 0")

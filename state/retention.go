@@ -52,6 +52,8 @@ func (b *Backend) retain(ctx context.Context) error {
 }
 
 func (b *Backend) subsume(ctx context.Context, id uint64, all []Checkpoint) error {
+	b.bases.removing.Lock()
+	defer b.bases.removing.Unlock()
 	var errs []error
 	for _, c := range all {
 		for _, r := range c.records {
@@ -73,7 +75,7 @@ func (b *Backend) subsume(ctx context.Context, id uint64, all []Checkpoint) erro
 			}
 		}
 	}
-	return errors.Join(append(errs, b.bases.reap(ctx))...)
+	return errors.Join(append(errs, b.bases.reapLocked(ctx))...)
 }
 
 // removeUnheld removes a snapshot that no clone borrows from. One that is borrowed from has to stay as it is: a doomed one could not be lent to the clones of
