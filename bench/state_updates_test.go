@@ -57,7 +57,7 @@ func BenchmarkStateUpdates(b *testing.B) {
 
 // BenchmarkStateColdUpdates: as above, with caches for a tenth of the state: 2 % in memory for the engine and 10 % on the local disk (for the jobs on the local disk:
 // 10 % in the engine's cache). Keys are chosen evenly, so nine of ten updates miss, or skewed, as the keys of most streams are. The bound is what the latency
-// leaves: reads in flight / (24 ms * misses per update).
+// leaves: reads in flight / (24 ms * misses per update), with 64 goroutines that wait for each update, with 1000, and with one that keeps 6000 in flight.
 func BenchmarkStateColdUpdates(b *testing.B) {
 	n := records() / 2
 	size := int64(n) * 120
@@ -70,7 +70,7 @@ func BenchmarkStateColdUpdates(b *testing.B) {
 			name    string
 			round   func(b *testing.B, u updater, pick picker, updates int) span
 			updates int
-		}{{"blocking", blocking, 3_200}, {"async", async, 12_000}} {
+		}{{"blocking", blocking, 3_200}, {"blocking1000", blocking1000, 12_000}, {"async", async, 12_000}} {
 			b.Run(keys.name+"/"+mode.name, func(b *testing.B) {
 				var remote, onDisk, raw span
 				var gets int64
@@ -103,6 +103,8 @@ func BenchmarkStateColdUpdates(b *testing.B) {
 				b.ReportMetric(float64(peak), "peak-reads")
 				b.ReportMetric(float64(onDisk.wall)/float64(remote.wall), "x-local")
 				b.ReportMetric(float64(raw.wall)/float64(remote.wall), "x-raw")
+				b.ReportMetric(float64(onDisk.cpu)/float64(remote.cpu), "x-local-cpu")
+				b.ReportMetric(float64(remote.cpu.Nanoseconds())/all, "cpu-ns/update")
 			})
 		}
 	}
@@ -164,7 +166,17 @@ type updater struct {
 // blocking: 64 goroutines that wait for each update.
 func blocking(b *testing.B, u updater, pick picker, updates int) span {
 	b.Helper()
-	const workers = 64
+	return waiting(b, u, pick, updates, 64)
+}
+
+// blocking1000: as many of them as requests can be active.
+func blocking1000(b *testing.B, u updater, pick picker, updates int) span {
+	b.Helper()
+	return waiting(b, u, pick, updates, 1000)
+}
+
+func waiting(b *testing.B, u updater, pick picker, updates, workers int) span {
+	b.Helper()
 	var wg sync.WaitGroup
 	begin := started()
 	for w := range workers {
