@@ -209,7 +209,7 @@ func (k *killer) zombie(i int) {
 	all, err := take(k.ctx, v)
 	k.must(err)
 	trees, err := first.explain(all, 0, never)
-	for n := 0; err != nil && n < 2000; n++ { // what it said last may still be in the pipe
+	for n := 0; err != nil && n < 30_000; n++ { // what it said last may still be in the pipe
 		time.Sleep(time.Millisecond)
 		trees, err = first.explain(all, 0, never)
 	}

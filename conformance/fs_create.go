@@ -184,6 +184,19 @@ var fsCreateCases = []FSCase{
 		v = e.again(v)
 		e.both(func(name string) { e.same(v, name, bytesOf(20*objectSize+5, 5)) })
 	}},
+	{"write/a-long-tail-goes-in-parts", func(e *fsEnv) {
+		o := uncached()
+		o.ObjectSize = 16 << 20
+		v := e.mountOn(e.store(), o)
+		want := bytesOf(7<<19, 1) // less than an object, and more than travels in one piece when it is to be durable
+		e.put(v, "/a.sst", want, true)
+		e.same(v, "/a.sst", want)
+		e.close(v)
+		e.same(e.mountOn(e.store(), uncached()), "/a.sst", want)
+		if n := e.dataObjects(); n < 2 {
+			e.Errorf("%d objects", n)
+		}
+	}},
 	{"write/many-open-bulk-files-share-the-memory", func(e *fsEnv) {
 		v := e.mount()
 		var fs []*forstfs.File

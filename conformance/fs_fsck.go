@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/forst-go/forst/forstfs"
 	"github.com/forst-go/forst/forstfs/driver"
@@ -208,5 +209,6 @@ func waitUntil(e *fsEnv, done func() bool) {
 		if e.ctx.Err() != nil {
 			e.Fatalf("it never happened")
 		}
+		time.Sleep(time.Millisecond)
 	}
 }

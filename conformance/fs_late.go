@@ -126,6 +126,40 @@ var fsLateCases = []FSCase{
 			e.exact()
 		}
 	}},
+	{"snapshot/restored-beside-its-removal", func(e *fsEnv) {
+		// The restore has read what the snapshot has, and has not said yet that the volume needs it.
+		hold := newStall(0, true, false)
+		hold.match = func(what, key string) bool { return what == "get" && strings.HasPrefix(key, journal.SnapshotPrefix) }
+		e.stalls = append(e.stalls, hold)
+		v := e.mountOn(&stallStore{e.store(), hold}, uncached())
+		e.put(v, "/1.sst", bytesOf(9000, 1), true)
+		e.snap(v, "s", nil)
+		e.must(v.Remove(e.ctx, "/1.sst"))
+		hold.start()
+		restored, removed := make(chan error, 1), make(chan error, 1)
+		go func() { restored <- v.Restore(e.ctx, "s") }()
+		<-hold.hit
+		go func() { removed <- v.RemoveSnapshot(e.ctx, "s") }()
+		var err error
+		early := false
+		select {
+		case err = <-removed:
+			early = true
+			e.must(second(v.Sweep(e.ctx)))
+		case <-time.After(patience):
+		}
+		close(hold.free)
+		e.must(<-restored)
+		if !early {
+			err = <-removed
+		}
+		e.must(err)
+		e.same(v, "/1.sst", bytesOf(9000, 1))
+		e.tidy(v)
+		e.same(v, "/1.sst", bytesOf(9000, 1))
+		e.close(v)
+		e.exact()
+	}},
 	{"clone/of-a-clone-of-a-clone", func(e *fsEnv) {
 		// Each holds what it needs in every volume that it borrows from.
 		v := e.lender()

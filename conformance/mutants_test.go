@@ -52,6 +52,8 @@ forstfs/cloner-does-not-look       TestFSMem/clone/removed-before-the-hold
 forstfs/cloner-ignores-doom        TestFSMem/clone/a-doomed-snapshot-takes-no-hold
 forstfs/cloner-looks-first         TestFSMem/clone/removed-before-the-hold
 forstfs/cloner-looks-first         TestSimulation
+forstfs/restore-beside-removal     TestFSMem/snapshot/restored-beside-its-removal
+forstfs/parts-out-of-order         TestFSMem/write/a-long-tail-goes-in-parts
 forstfs/late-bytes-unpinned        TestFSMem/handle/removed-while-its-bytes-are-on-their-way
 forstfs/first-close-unpins         TestFSMem/handle/two-files-of-one-object
 forstfs/refused-delete-forgotten   TestFSMem/garbage/refused-deletes-come-again

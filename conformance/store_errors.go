@@ -251,7 +251,7 @@ var storeCloseCases = []StoreCase{
 			}
 		}
 		left := begunSince(before)
-		for deadline := time.Now().Add(5 * time.Second); len(left) > 0 && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(10 * time.Second); len(left) > 0 && time.Now().Before(deadline); {
 			time.Sleep(5 * time.Millisecond)
 			left = begunSince(before)
 		}

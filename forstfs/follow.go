@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/internal/mutant"
 )
 
 // Refresh brings a read-only volume up to what is acknowledged now, and says whether anything changed: a GET and a LIST if nothing did. A writable volume is
@@ -34,6 +35,9 @@ func (v *FS) refresh(ctx context.Context) (bool, error) {
 	began := time.Since(v.opened)
 	changed, err := v.reader.Refresh(driver.WithComponent(ctx, driver.CompOpen))
 	if err == nil {
+		if mutant.On(mutStaleLater) {
+			began = time.Since(v.opened)
+		}
 		v.refreshed.Store(int64(began))
 	}
 	if err == nil && changed && v.local.Load() {

@@ -77,6 +77,10 @@ const (
 	mutFsckFirst       mutant.ID = "forstfs/fsck-sizes-once"             // ... nor the wrong size of an object that came while it was looking
 	mutFsckHeld        mutant.ID = "forstfs/fsck-held-is-gone"           // ... nor that a clone holds what is gone
 	mutFsckKept        mutant.ID = "forstfs/fsck-hold-is-enough"         // ... nor that a hold is for a snapshot that keeps something else
+	mutUploadEndless   mutant.ID = "forstfs/upload-without-end"          // an upload that the store never takes is tried for ever
+	mutStaleLater      mutant.ID = "forstfs/staleness-counts-later"      // a follower's state counts as young as the end of its refresh
+	mutRestoreBeside   mutant.ID = "forstfs/restore-beside-removal"      // a snapshot goes while it is restored
+	mutPartsMixed      mutant.ID = "forstfs/parts-out-of-order"          // the parts of a long tail change places
 	mutOrphanPins      mutant.ID = "forstfs/late-bytes-unpinned"         // bytes acknowledged after their file has lost its name are not the handle's
 	mutPinShared       mutant.ID = "forstfs/first-close-unpins"          // an object that two open files have goes with the first of them
 	mutDeleteOnce      mutant.ID = "forstfs/refused-delete-forgotten"    // what the store did not delete at once stays

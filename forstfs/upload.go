@@ -239,7 +239,7 @@ func (v *FS) putObject(ctx context.Context, key string, data []byte) error {
 		if err != nil && v.closed.Load() {
 			return ErrClosed // it was Close that ended the request
 		}
-		if err == nil || !retryable(err) || mutant.On(mutUploadOnce) || time.Now().Add(wait).After(deadline) {
+		if err == nil || !retryable(err) || mutant.On(mutUploadOnce) || time.Now().Add(wait).After(deadline) && !mutant.On(mutUploadEndless) {
 			return err
 		}
 		v.listen().Retrying("put "+key, attempt, err)

@@ -154,6 +154,9 @@ func (v *FS) split(n *node, s *segment) []*segment {
 	if s.buf != nil {
 		v.buffers.share(s.buf, len(cut))
 	}
+	if mutant.On(mutPartsMixed) {
+		cut[0].data, cut[1].data = cut[1].data, cut[0].data
+	}
 	n.segs = append(n.segs[:len(n.segs)-1], cut...)
 	return cut
 }
