@@ -6,6 +6,8 @@
 package forstprom
 
 import (
+	"sync"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/forst-go/forst/forstfs"
@@ -50,3 +52,22 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		})
 	}
 }
+
+// Send gives a picture of a volume under the names and labels of a Collector. It is for collectors of what has volumes that come and go; such a collector
+// describes nothing in advance.
+func Send(out chan<- prometheus.Metric, m forstfs.Metrics, volume string) {
+	descs := sendDescs()
+	for i := range table {
+		table[i].values(&m, func(v float64, labels ...string) {
+			out <- prometheus.MustNewConstMetric(descs[i], table[i].kind, v, append([]string{volume}, labels...)...)
+		})
+	}
+}
+
+var sendDescs = sync.OnceValue(func() (all []*prometheus.Desc) {
+	for i := range table {
+		m := &table[i]
+		all = append(all, prometheus.NewDesc(m.name, m.help, append([]string{"volume"}, m.labels...), nil))
+	}
+	return all
+})

@@ -3,6 +3,7 @@ package forstprom
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"reflect"
 	"strings"
@@ -111,6 +112,21 @@ func TestVolumes(t *testing.T) {
 	families, err := r.Gather() // of a closed volume
 	if err != nil || len(families) != len(table) {
 		t.Errorf("%d names, %v", len(families), err)
+	}
+}
+
+type sender struct{ Source }
+
+func (s sender) Describe(chan<- *prometheus.Desc) {}
+
+func (s sender) Collect(out chan<- prometheus.Metric) { Send(out, s.Metrics(), "v") }
+
+// Send says what a Collector says.
+func TestSend(t *testing.T) {
+	p := &picture{forstfs.Metrics{Store: meter.Snapshot{{Op: "get", Component: "read", Calls: 3}}, UploadMemory: 5}}
+	want, got := samples(t, Collector(p, "v")), samples(t, sender{p})
+	if !maps.Equal(want, got) || len(got) < 100 {
+		t.Errorf("%d samples: %v\nwant %d: %v", len(got), got, len(want), want)
 	}
 }
 

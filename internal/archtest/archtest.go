@@ -47,12 +47,12 @@ type room struct {
 var rooms = []room{
 	{prefix: "github.com/aws/", shipped: []string{"forstfs/s3", "internal/testenv"}},
 	{prefix: "github.com/colinmarc/hdfs", shipped: []string{"forstfs/hdfs"}, tests: []string{"bench"}},
-	{prefix: "github.com/cockroachdb/", shipped: []string{"engineadapter/*", "engineadapter/automount/*", "engineadapter/internal/enginetest", "state", "bench", "cmd/*", "examples/*"}, tests: []string{"move", "conformance", "."}},
+	{prefix: "github.com/cockroachdb/", shipped: []string{"engineadapter/*", "engineadapter/automount/*", "engineadapter/internal/enginetest", "state", "state/stateprom", "bench", "cmd/*", "examples/*"}, tests: []string{"move", "conformance", "."}},
 	{prefix: "github.com/jcmturner/", shipped: []string{"forstfs/hdfs"}},                          // Kerberos
 	{prefix: "google.golang.org/protobuf", shipped: []string{"forstfs/hdfs", "state/protostate"}}, // the messages of Hadoop's protocols
 	{prefix: "github.com/syndtr/goleveldb", shipped: []string{"engineadapter/*", "bench", "examples/*"}, tests: []string{"move", "conformance"}},
 	{prefix: "github.com/hashicorp/golang-lru", shipped: []string{"cache", "forstfs"}},
-	{prefix: "github.com/prometheus/client_golang", shipped: []string{"forstprom"}},
+	{prefix: "github.com/prometheus/client_golang", shipped: []string{"forstprom", "state/stateprom"}},
 	{prefix: "github.com/klauspost/compress", shipped: []string{"internal/journal"}},
 	{prefix: "github.com/spf13/", shipped: []string{"cmd/*"}},
 	{prefix: "golang.org/x/exp/rand", tests: []string{"engineadapter/pebblev1"}}, // Pebble v1 asks its tests for it
