@@ -24,12 +24,17 @@ func TestChurn(t *testing.T) {
 	}
 }
 
-// TestChurnLocal and TestChurnS3 make fewer of them, on real stores.
+// TestChurnLocal, TestChurnS3 and TestChurnHDFS make fewer of them, on real stores.
 func TestChurnLocal(t *testing.T) { churnElsewhere(t, localMaker(), 30, 300) }
 
 func TestChurnS3(t *testing.T) {
 	t.Parallel()
 	churnElsewhere(t, s3Maker(t), 15, 150)
+}
+
+func TestChurnHDFS(t *testing.T) {
+	t.Parallel()
+	churnElsewhere(t, hdfsMaker(t), 6, 60)
 }
 
 func churnElsewhere(t *testing.T, m conformance.Maker, goal, nightly int) {

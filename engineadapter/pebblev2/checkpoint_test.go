@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +17,10 @@ import (
 	"github.com/forst-go/forst/engineadapter/pebblev2"
 	"github.com/forst-go/forst/forstfs"
 	"github.com/forst-go/forst/forstfs/driver"
+	"github.com/forst-go/forst/forstfs/local"
 	"github.com/forst-go/forst/forstfs/mem"
+	"github.com/forst-go/forst/forstfs/s3"
+	"github.com/forst-go/forst/internal/testenv"
 )
 
 func key(i int) []byte { return fmt.Appendf(nil, "key-%06d", i) }
@@ -60,14 +65,22 @@ func holds(t testing.TB, it interface {
 }
 
 type twin struct {
-	b      *mem.Bucket
+	open   places
 	dir    string
 	place  forstfs.Placement
 	maxLag time.Duration
 }
 
+// places opens stores that lie beside each other.
+type places func(name string) (driver.Store, error)
+
+func inMemory() places {
+	b := mem.NewBucket(nil)
+	return func(name string) (driver.Store, error) { return b.Open(name) }
+}
+
 func (w *twin) opts() *forstfs.Options {
-	o := volOptions(&forstfs.Options{Placement: w.place, MaxLag: w.maxLag, OpenStore: func(_ context.Context, url string) (driver.Store, error) { return w.b.Open(url) }})
+	o := volOptions(&forstfs.Options{Placement: w.place, MaxLag: w.maxLag, OpenStore: func(_ context.Context, url string) (driver.Store, error) { return w.open(url) }})
 	if w.place != forstfs.PlaceDurable {
 		o.LocalDir = w.dir
 	}
@@ -78,9 +91,9 @@ func (w *twin) opts() *forstfs.Options {
 func (w *twin) restored(t testing.TB, snapshot, name, dir string) (*pebble.DB, *forstfs.FS) {
 	t.Helper()
 	ctx := context.Background()
-	src, dst := must(w.b.Open("db"))(t), must(w.b.Open(name))(t)
+	src, dst := must(w.open("db"))(t), must(w.open(name))(t)
 	must(forstfs.Clone(ctx, src, snapshot, dst, &forstfs.CloneOptions{SourceURL: "db", CloneURL: name, Options: w.opts()}))(t)
-	vol := openVol(t, must(w.b.Open(name))(t), (&twin{b: w.b}).opts())
+	vol := openVol(t, must(w.open(name))(t), (&twin{open: w.open}).opts())
 	return openDB(t, dir, options(pebblev2.New(vol))), vol
 }
 
@@ -99,8 +112,8 @@ func TestCheckpoint(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ctx := context.Background()
-			w := &twin{b: mem.NewBucket(nil), dir: t.TempDir(), place: c.place, maxLag: c.maxLag}
-			vol := openVol(t, must(w.b.Open("db"))(t), w.opts())
+			w := &twin{open: inMemory(), dir: t.TempDir(), place: c.place, maxLag: c.maxLag}
+			vol := openVol(t, must(w.open("db"))(t), w.opts())
 			o := options(pebblev2.New(vol))
 			o.DisableAutomaticCompactions = true
 			db := openDB(t, "/db", o)
@@ -141,7 +154,7 @@ func TestCheckpoint(t *testing.T) {
 			must(pebblev2.Checkpoint(ctx, db, vol, "two", &pebblev2.CheckpointOptions{Dir: "/db", Flush: true}))(t)
 			ok(t, db.Close())
 			ok(t, vol.Close())
-			vol = openVol(t, must(w.b.Open("db"))(t), w.opts())
+			vol = openVol(t, must(w.open("db"))(t), w.opts())
 			db = openDB(t, "/db", options(pebblev2.New(vol)))
 			holds(t, must(db.NewIter(nil))(t), 0, 1700)
 			ok(t, db.Close())
@@ -153,15 +166,15 @@ func TestCheckpoint(t *testing.T) {
 // A machine with a ForSt database is lost: the error names what is lost and the checkpoint to go back to, and that one is whole.
 func TestForStMachineIsLost(t *testing.T) {
 	ctx := context.Background()
-	w := &twin{b: mem.NewBucket(nil), dir: t.TempDir(), place: forstfs.PlaceForSt}
-	vol := openVol(t, must(w.b.Open("db"))(t), w.opts())
+	w := &twin{open: inMemory(), dir: t.TempDir(), place: forstfs.PlaceForSt}
+	vol := openVol(t, must(w.open("db"))(t), w.opts())
 	db := openDB(t, "/db", options(pebblev2.New(vol)))
 	load(t, db, 0, 500)
 	info := must(pebblev2.Checkpoint(ctx, db, vol, "last", &pebblev2.CheckpointOptions{Dir: "/db"}))(t)
 	load(t, db, 500, 600)
 
 	w.dir = t.TempDir()
-	_, err := forstfs.Open(ctx, must(w.b.Open("db"))(t), w.opts())
+	_, err := forstfs.Open(ctx, must(w.open("db"))(t), w.opts())
 	for _, want := range []string{"MANIFEST", `"last"`, "AcceptLoss"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Fatalf("opened without its disk: %v; want a word about %s", err, want)
@@ -175,9 +188,30 @@ func TestForStMachineIsLost(t *testing.T) {
 }
 
 func TestRestrictAndSpanReader(t *testing.T) {
+	t.Run("mem", func(t *testing.T) { restrictAndRead(t, inMemory()) })
+	t.Run("local", func(t *testing.T) {
+		dir := t.TempDir()
+		restrictAndRead(t, func(name string) (driver.Store, error) {
+			return local.Open(context.Background(), filepath.Join(dir, name), &local.Options{Create: true})
+		})
+	})
+	t.Run("s3", func(t *testing.T) {
+		server := testenv.S3(t)
+		bucket := server.Bucket(t)
+		restrictAndRead(t, func(name string) (driver.Store, error) {
+			u, err := url.Parse(server.URLIn(bucket, name))
+			if err != nil {
+				return nil, err
+			}
+			return s3.OpenURL(context.Background(), u)
+		})
+	})
+}
+
+func restrictAndRead(t *testing.T, open places) {
 	ctx := context.Background()
-	w := &twin{b: mem.NewBucket(nil)}
-	vol := openVol(t, must(w.b.Open("db"))(t), w.opts())
+	w := &twin{open: open}
+	vol := openVol(t, must(w.open("db"))(t), w.opts())
 	db := openDB(t, "/db", options(pebblev2.New(vol)))
 	load(t, db, 0, 3000)
 	ok(t, db.Flush())
