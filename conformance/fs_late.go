@@ -199,6 +199,7 @@ var fsLateCases = []FSCase{
 			e.Errorf("%+v", d)
 		}
 		e.names(b, "/")
+		e.must(second(b.Sweep(e.ctx))) // deletes what was let go
 		s, err := forstfs.OpenSnapshot(e.ctx, e.place("b"), "t", e.cloneOptions())
 		e.must(err)
 		e.sameAsLender(s)

@@ -60,6 +60,7 @@ forstfs/refused-delete-forgotten   TestFSMem/garbage/refused-deletes-come-again
 forstfs/given-up-snapshot-stays    TestFSMem/snapshot/given-up-leaves-nothing
 forstfs/undone-before-its-body     TestFSMem/snapshot/given-up-leaves-nothing
 forstfs/detach-copies-unpinned     TestFSMem/clone/detach-beside-a-removal
+forstfs/detach-copy-let-go         TestFSMem/clone/detach-beside-a-removal
 forstfs/failed-clone-leaves-all    TestFSMem/clone/what-a-dead-cloner-leaves-is-no-volume
 forstfs/holds-in-two-lenders       TestFSMem/clone/of-a-clone-of-a-clone
 forstfs/any-root-is-the-clones     TestFSMem/clone/what-a-dead-cloner-leaves-is-no-volume

@@ -260,23 +260,21 @@ func (d *detacher) copy(ctx context.Context, need []namespace.Container) error {
 	})
 }
 
-// release lets the copies go. Those that nobody needs are deleted, if everything that may name them is acknowledged; else they wait for the sweep of the next takeover.
+// release lets the copies go. Those that nobody needs are deleted, if everything that may name them is acknowledged; else they wait for the sweep of the next takeover. A copy may have been let go
+// with its file, and be needed by a snapshot that was moved there since: it stays.
 func (d *detacher) release(settled bool) {
 	v := d.v
-	var unused []namespace.Container
 	v.machine.mu.Lock()
-	for _, to := range d.copies {
-		if settled && !v.machine.acked.Needs(to) {
-			unused = append(unused, to)
-		}
-	}
-	v.machine.mu.Unlock()
+	defer v.machine.mu.Unlock()
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for _, c := range unused {
-		v.deferred[c] = true
-	}
 	for _, to := range d.copies {
+		if !mutant.On(mutCopyLetGo) {
+			delete(v.deferred, to)
+		}
+		if settled && !v.machine.acked.Needs(to) {
+			v.deferred[to] = true
+		}
 		v.unpin([]namespace.Extent{{Container: to}})
 	}
 }

@@ -87,6 +87,7 @@ const (
 	mutSnapStays       mutant.ID = "forstfs/given-up-snapshot-stays"     // a snapshot whose caller goes away keeps its name and its frames
 	mutSnapUndoEarly   mutant.ID = "forstfs/undone-before-its-body"      // ... is undone before its body has landed
 	mutCopiesUnpinned  mutant.ID = "forstfs/detach-copies-unpinned"      // a copy goes with its file before a snapshot refers to it
+	mutCopyLetGo       mutant.ID = "forstfs/detach-copy-let-go"          // a copy that was let go with its file goes although a snapshot was moved there
 	mutUndoForgets     mutant.ID = "forstfs/failed-clone-leaves-all"     // what was made for a clone that is not born stays
 	mutTwoLenders      mutant.ID = "forstfs/holds-in-two-lenders"        // a clone of a clone of a clone holds nothing in the last
 	mutAnyRoot         mutant.ID = "forstfs/any-root-is-the-clones"      // the hold of a clone whose place somebody else has counts as alive
