@@ -131,9 +131,8 @@ journal/fence-trimmed              TestFSMem/garbage/fences-stay
 journal/fenced-goes-on             TestFSMem/volume/later-open-fences-the-earlier
 journal/foreign-is-own             TestFSMem/volume/later-open-fences-the-earlier
 journal/gap-ends-reader            TestFSMem/readonly/open-handles-follow
-journal/gap-is-damage-at-once      TestDurabilityMem/zombie/reader-stalled-before-every-request
 journal/image-forgets-runs         TestFSMem/garbage/fences-stay
-journal/image-unacked              TestDurabilityMem/crash/every-point-of-concurrent-writers
+journal/image-unacked              TestDurabilityMem/crash/every-point-of-takeovers-after-close
 journal/keep-one-image             TestFSMem/open/newest-image-damaged
 journal/missing-image-damaged      TestDurabilityMem/zombie/opener-stalled-before-every-request
 journal/no-last-look               TestSimulation
