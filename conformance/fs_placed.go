@@ -2,6 +2,8 @@ package conformance
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,10 +37,15 @@ func (h *placedHome) use(tb TB, o *forstfs.Options) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	fresh := tb.TempDir()
-	if h.dir != "" {
-		if err := os.CopyFS(fresh, os.DirFS(h.dir)); err != nil {
+	for h.dir != "" {
+		err := os.CopyFS(fresh, os.DirFS(h.dir))
+		if err == nil {
+			break
+		}
+		if _, gone := os.Stat(h.dir); gone != nil || !errors.Is(err, fs.ErrNotExist) {
 			tb.Fatalf("copying the local directory: %v", err)
 		}
+		fresh = tb.TempDir() // the process left behind has just deleted a file
 	}
 	h.dir = fresh
 	o.Placement, o.MaxLag, o.LocalDir = h.Placement, h.MaxLag, filepath.Clean(fresh)

@@ -275,14 +275,22 @@ func TestConsolidateIsGivenUp(t *testing.T) {
 	equal(t, "keys", again.check(t, n), n)
 }
 
+// filled is the checkpoint 1 of so many instances.
+func filled(t testing.TB, root driver.Store, n int64, instances int) {
+	t.Helper()
+	for i := range instances {
+		a := declareJob(t, create(t, root, instance(i, instances, "a")), TTL{})
+		a.fill(t, n)
+		snapshot(t, a.b, 1, "")
+		ok(t, a.b.Close())
+	}
+}
+
 // A single clone copies what it borrows.
 func TestConsolidateOne(t *testing.T) {
 	root := roots[0].new(t)
 	const n = 30
-	a := declareJob(t, create(t, root, instance(0, 1, "a")), TTL{})
-	a.fill(t, n)
-	snapshot(t, a.b, 1, "")
-	ok(t, a.b.Close())
+	filled(t, root, n, 1)
 	o := instance(0, 1, "b")
 	o.ConsolidateAfter = time.Nanosecond
 	ended := make(chan error, 1)
@@ -302,12 +310,7 @@ func TestConsolidateOne(t *testing.T) {
 func TestConsolidateDurable(t *testing.T) {
 	root := roots[0].new(t)
 	const n = 30
-	for i := range 2 {
-		a := declareJob(t, create(t, root, instance(i, 2, "a")), TTL{})
-		a.fill(t, n)
-		snapshot(t, a.b, 1, "")
-		ok(t, a.b.Close())
-	}
+	filled(t, root, n, 2)
 	o := instance(0, 1, "b")
 	o.Durable, o.Name = true, "it"
 	b := restore(t, root, 1, o)
@@ -377,10 +380,7 @@ func TestConsolidateSchemas(t *testing.T) {
 func TestConsolidateBesideASnapshot(t *testing.T) {
 	inner := roots[0].new(t)
 	const n = 30
-	a := declareJob(t, create(t, inner, instance(0, 1, "a")), TTL{})
-	a.fill(t, n)
-	snapshot(t, a.b, 1, "")
-	ok(t, a.b.Close())
+	filled(t, inner, n, 1)
 	root := &holding{Store: inner, open: make(chan struct{})}
 	o := instance(0, 1, "b")
 	moved := make(chan struct{}, 100)
