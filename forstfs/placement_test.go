@@ -27,9 +27,15 @@ func placed(dir string, p forstfs.Placement, maxLag time.Duration) *forstfs.Opti
 // killed is the disk that a process leaves which is killed at this moment.
 func killed(t testing.TB, dir string) string {
 	t.Helper()
-	left := t.TempDir()
-	must(t, os.CopyFS(left, os.DirFS(dir)))
-	return left
+	for {
+		left := t.TempDir()
+		err := os.CopyFS(left, os.DirFS(dir))
+		if _, gone := os.Stat(dir); gone == nil && errors.Is(err, os.ErrNotExist) {
+			continue // the process has just deleted a file
+		}
+		must(t, err)
+		return left
+	}
 }
 
 // A volume is opened without the disk that it was written with: an error that names what is lost, before anybody is fenced. AcceptLoss goes on without it, once.
