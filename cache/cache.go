@@ -186,7 +186,7 @@ func (c *Cache) makeShards(blocks int) error {
 	}
 	c.slots = s
 	for i := range count {
-		c.shards = append(c.shards, newShard(s, i*each, each))
+		c.shards = append(c.shards, newShard(s, i*each, each, c.o.Disk.Dir != ""))
 	}
 	return nil
 }

@@ -97,10 +97,10 @@ func (c *Cache) Prefetch(ctx context.Context, obj *Object, off, n int64) {
 // as it is. Insert copies data and returns when it is readable; it never blocks on a store. The caller vouches that the
 // bytes are those of the object, and that the object is durable or is being made so.
 func (c *Cache) Insert(id ID, size int64, off int64, data []byte, reason Reason) {
-	c.insert(id, size, off, data, reason, false)
+	c.insert(id, size, off, data, reason, (*disk.Tier).Put)
 }
 
-func (c *Cache) insert(id ID, size int64, off int64, data []byte, reason Reason, wait bool) {
+func (c *Cache) insert(id ID, size int64, off int64, data []byte, reason Reason, give giver) {
 	if c.off() || off < 0 || int64(len(data)) > size-off {
 		return
 	}
@@ -122,7 +122,7 @@ func (c *Cache) insert(id ID, size int64, off int64, data []byte, reason Reason,
 			return
 		}
 		c.m.store(reason.index(), c.store(o, uint32(off/bs), data[:n]))
-		c.toDisk(o, uint32(off/bs), data[:n], wait)
+		c.toDisk(o, uint32(off/bs), data[:n], give)
 		off, data = off+int64(n), data[n:]
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/forst-go/forst/cache/disk"
 	"github.com/forst-go/forst/forstfs/driver"
 	"github.com/forst-go/forst/internal/mutant"
 )
@@ -21,6 +22,7 @@ type flight struct {
 	src        Source
 	get        span // blocks [lo, hi), whole but for the object's end
 	reason     Reason
+	tail       bool // it has the end of an object, which whoever opens it needs first
 	exact      bool // it fetches no more than its owner wanted
 	background bool // it holds one of Options.Background
 	cancel     context.CancelFunc
@@ -196,6 +198,10 @@ func (m *counters) store(r Reason, kept bool) {
 // stream reads the blocks one by one into their slots.
 func (f *flight) stream(body io.Reader) error {
 	c, bs := f.c, int64(f.c.o.BlockSize)
+	give := (*disk.Tier).Offer
+	if f.tail {
+		give = (*disk.Tier).Put
+	}
 	for pos := f.get.lo; pos < f.get.hi; {
 		n := min(bs, f.get.hi-pos)
 		block := uint32(pos / bs)
@@ -227,12 +233,12 @@ func (f *flight) stream(body io.Reader) error {
 			c.slots.info[slot].refs.Add(1) // ours, until the waiters have their bytes
 			c.m.store(f.reason, sh.publish(f.o, block, slot, int(n)))
 			f.hand(pos, buf)
-			c.toDisk(f.o, block, buf, false)
+			c.toDisk(f.o, block, buf, give)
 			sh.unpin(slot)
 		} else {
 			c.m.store(f.reason, false)
 			f.hand(pos, buf)
-			c.toDisk(f.o, block, buf, false)
+			c.toDisk(f.o, block, buf, give)
 			c.scratches.Put(scratch)
 		}
 		pos += n

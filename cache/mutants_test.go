@@ -15,9 +15,10 @@ func TestMutants(t *testing.T) {
 		name, mutant string
 		run          func() error
 	}
-	dir := t.TempDir()
+	dir, rises := t.TempDir(), t.TempDir()
 	all := []check{{"a dropped object does not return through the disk tier", "cache/disk-offer-unchecked",
-		func() error { return checkDropDuringFetchOnDisk(dir) }}}
+		func() error { return checkDropDuringFetchOnDisk(dir) }},
+		{"what was damaged in memory does not rise to the disk", "cache/risen-unverified", func() error { return checkRise(rises, true) }}}
 	for _, k := range checks {
 		all = append(all, check(k))
 	}

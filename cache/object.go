@@ -105,7 +105,8 @@ func (c *Cache) forget(t *table, o *object) {
 	}
 }
 
-// settle counts evictions and forgets objects that became empty. The caller holds no lock.
+// settle counts evictions, forgets objects that became empty and gives the disk tier what proved to be worth it: it may have passed over the block when it
+// was fetched, and would miss it after a restart. The caller holds no lock.
 func (c *Cache) settle(ev *evictions) {
 	if ev.blocks > 0 {
 		c.m.evicted.Add(ev.blocks)
@@ -115,6 +116,12 @@ func (c *Cache) settle(ev *evictions) {
 		t.mu.Lock()
 		c.forget(t, o)
 		t.mu.Unlock()
+	}
+	for _, r := range ev.risen {
+		if size := int(c.slots.info[r.slot].size); c.o.SkipVerify || c.slots.verify(r.slot, 0, size) || mutant.On("cache/risen-unverified") { // the disk tier's checksum would vouch for damage
+			c.toDisk(r.o, r.block, c.slots.bytes(r.slot)[:size], (*disk.Tier).Put)
+		}
+		c.shardOf(r.o, r.block).unpin(r.slot)
 	}
 }
 

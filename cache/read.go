@@ -297,7 +297,7 @@ func (r *read) plan(ctx context.Context, attempt int) (*waiter, []span, error) {
 				get, background = c.widen(o, want, r.hint, r.obj.Tail, i == 0, i == len(runs)-1)
 			}
 			f := c.newFlight(o, r.obj.Source, get, r.reason, background)
-			f.exact = get == want
+			f.exact, f.tail = get == want, r.hint == Tail
 			f.own(w, run.lo, r.p[run.lo-r.off:run.hi-r.off])
 			c.start(ctx, f)
 		}

@@ -31,6 +31,7 @@ type shard struct {
 	count       int // slots of this shard
 	smallTarget int
 	tick        uint32 // blocks stored; see touch
+	rises       bool   // blocks that move up into the main queue are wanted by the disk tier
 	closed      bool
 	idle        *sync.Cond // signals each slot that becomes free after close
 }
@@ -42,8 +43,8 @@ const (
 	maxFreq      = 3
 )
 
-func newShard(s *slots, first, count int) *shard {
-	sh := &shard{slots: s, count: count, smallTarget: max(count*smallPercent/100, 1)}
+func newShard(s *slots, first, count int, rises bool) *shard {
+	sh := &shard{slots: s, count: count, rises: rises, smallTarget: max(count*smallPercent/100, 1)}
 	sh.small, _ = simplelru.NewLRU[key, uint32](count+1, nil) // the only error is a size below 1
 	sh.main, _ = simplelru.NewLRU[key, uint32](count+1, nil)
 	sh.ghost = ghost.New(count * ghostPercent / 100)
@@ -128,6 +129,14 @@ func (sh *shard) has(k key) bool {
 type evictions struct {
 	blocks int64
 	empty  []*object // objects that lost their last block
+	risen  []risen   // blocks that moved up
+}
+
+// risen is a block that was used again while it was in the small queue, with a reference to its slot.
+type risen struct {
+	o     *object
+	block uint32
+	slot  uint32
 }
 
 // reserve takes a free slot, if need be by evicting. It fails when readers copy from everything that could be evicted.
@@ -198,6 +207,10 @@ func (sh *shard) evict(ev *evictions) bool {
 			if info.heat.Load()&0xff > 1 {
 				info.heat.Store(0)
 				sh.main.Add(k, slot)
+				if sh.rises && !sh.closed {
+					info.refs.Add(1)
+					ev.risen = append(ev.risen, risen{info.owner, k.block, slot})
+				}
 				continue
 			}
 			sh.ghost.Put(blockHash(info.owner.hash, k.block))

@@ -84,21 +84,20 @@ func (c *Cache) promote(id *ID, size int64, block uint32, lo int, p []byte) bool
 	return true
 }
 
-// toDisk offers a block to the disk tier. If its object is being dropped meanwhile, either Drop comes after the offer and
+// giver is a way into the disk tier: its Offer, Put or PutWait.
+type giver func(t *disk.Tier, id disk.ID, objectSize int64, block uint32, data []byte)
+
+// toDisk gives a block to the disk tier. If its object is being dropped meanwhile, either Drop comes after the offer and
 // takes it back, or the offer comes after Drop's mark, which is seen here.
-func (c *Cache) toDisk(o *object, block uint32, data []byte, wait bool) {
+func (c *Cache) toDisk(o *object, block uint32, data []byte, give giver) {
 	if mutant.On("cache/disk-offer-unchecked") {
-		c.disk.Put(disk.ID(o.id), o.size, block, data)
+		give(c.disk, disk.ID(o.id), o.size, block, data)
 		return
 	}
 	if c.disk == nil || o.dropped.Load() || c.disk.Has(disk.ID(o.id), block) {
 		return
 	}
-	if wait {
-		c.disk.PutWait(disk.ID(o.id), o.size, block, data)
-	} else {
-		c.disk.Put(disk.ID(o.id), o.size, block, data)
-	}
+	give(c.disk, disk.ID(o.id), o.size, block, data)
 	if o.dropped.Load() {
 		c.disk.Drop(disk.ID(o.id))
 	}

@@ -37,7 +37,7 @@ func (c *Cache) Warm(ctx context.Context, obj *Object) (fetched int64, err error
 		if err := r.fetchInto(ctx, span{off, end}); err != nil {
 			return fetched, err
 		}
-		c.insert(obj.ID, obj.Size, off, r.p, ReasonPrefetch, true)
+		c.insert(obj.ID, obj.Size, off, r.p, ReasonPrefetch, (*disk.Tier).PutWait)
 		fetched += end - off
 		off = end
 	}

@@ -119,6 +119,7 @@ var table = []metric{
 	counter("forst_cache_disk_read_misses_total", "Reads that found nothing, or nothing that could be trusted.", func(m *forstfs.Metrics) int64 { return m.Cache.Disk.Misses }),
 	counter("forst_cache_disk_written_total", "Blocks written.", func(m *forstfs.Metrics) int64 { return m.Cache.Disk.Written }),
 	counter("forst_cache_disk_written_bytes_total", "Their bytes.", func(m *forstfs.Metrics) int64 { return m.Cache.Disk.WrittenBytes }),
+	counter("forst_cache_disk_passed_over_total", "Blocks not written: a full cache was offered them for the first time.", func(m *forstfs.Metrics) int64 { return m.Cache.Disk.PassedOver }),
 	counter("forst_cache_disk_declined_total", "Blocks not written: the buffer was full, the disk bypassed, or every slot in use.", func(m *forstfs.Metrics) int64 { return m.Cache.Disk.Declined }),
 	counter("forst_cache_disk_evicted_total", "Blocks that made room for others.", func(m *forstfs.Metrics) int64 { return m.Cache.Disk.Evicted }),
 	counter("forst_cache_disk_dropped_total", "Blocks that went with their object.", func(m *forstfs.Metrics) int64 { return m.Cache.Disk.Dropped }),

@@ -19,6 +19,7 @@ type Metrics struct {
 	Misses                int64
 	Written, WrittenBytes int64
 	Declined              int64 // blocks not written: the buffer was full, the disk bypassed, or every slot in use
+	PassedOver            int64 // blocks not written: they were offered for the first time, to a full cache
 	Evicted               int64
 	Dropped               int64 // blocks that went with their object
 	Loaded                int64 // blocks that Open found
@@ -32,8 +33,8 @@ type Metrics struct {
 }
 
 type counters struct {
-	hits, hitBytes, misses, written, writtenBytes, declined, dropped, loaded, damaged atomic.Int64
-	verifyFailures, readErrors, writeErrors, growErrors, segmentsRemoved, bypasses    atomic.Int64
+	hits, hitBytes, misses, written, writtenBytes, declined, passedOver, dropped, loaded, damaged atomic.Int64
+	verifyFailures, readErrors, writeErrors, growErrors, segmentsRemoved, bypasses                atomic.Int64
 }
 
 // Metrics counts.
@@ -41,7 +42,7 @@ func (t *Tier) Metrics() Metrics {
 	m := Metrics{
 		Bypassed: t.health.down.Load(),
 		Hits:     t.m.hits.Load(), HitBytes: t.m.hitBytes.Load(), Misses: t.m.misses.Load(),
-		Written: t.m.written.Load(), WrittenBytes: t.m.writtenBytes.Load(), Declined: t.m.declined.Load(),
+		Written: t.m.written.Load(), WrittenBytes: t.m.writtenBytes.Load(), Declined: t.m.declined.Load(), PassedOver: t.m.passedOver.Load(),
 		Dropped: t.m.dropped.Load(), Loaded: t.m.loaded.Load(), Damaged: t.m.damaged.Load(),
 		VerifyFailures: t.m.verifyFailures.Load(), ReadErrors: t.m.readErrors.Load(), WriteErrors: t.m.writeErrors.Load(),
 		GrowErrors: t.m.growErrors.Load(), Shrunk: t.m.segmentsRemoved.Load(), Bypasses: t.m.bypasses.Load(),
@@ -63,8 +64,8 @@ func (m Metrics) String() string {
 	if m.Bypassed {
 		state = "bypassed"
 	}
-	return fmt.Sprintf("disk %s, %d of %d bytes, limit %d, %d blocks (%d pinned) of %d objects, loaded %d, damaged %d, evicted %d, dropped %d, declined %d\n"+
+	return fmt.Sprintf("disk %s, %d of %d bytes, limit %d, %d blocks (%d pinned) of %d objects, loaded %d, damaged %d, evicted %d, dropped %d, declined %d, passed over %d\n"+
 		"hits %d (%d bytes), misses %d, written %d (%d bytes), verify failures %d, read errors %d, write errors %d, grow errors %d, shrunk %d, bypasses %d\n",
-		state, m.Used, m.Capacity, m.Limit, m.Blocks, m.Pinned, m.Objects, m.Loaded, m.Damaged, m.Evicted, m.Dropped, m.Declined,
+		state, m.Used, m.Capacity, m.Limit, m.Blocks, m.Pinned, m.Objects, m.Loaded, m.Damaged, m.Evicted, m.Dropped, m.Declined, m.PassedOver,
 		m.Hits, m.HitBytes, m.Misses, m.Written, m.WrittenBytes, m.VerifyFailures, m.ReadErrors, m.WriteErrors, m.GrowErrors, m.Shrunk, m.Bypasses)
 }

@@ -52,7 +52,7 @@ func TestHitRatioAfterRestart(t *testing.T) {
 				if c.Get(id, block, 0, data) {
 					ratio[i] += 100 / float64(requests)
 				} else {
-					c.Put(id, each*bs, block, data)
+					c.Offer(id, each*bs, block, data)
 					c.idle()
 				}
 			}

@@ -43,6 +43,7 @@ type Tier struct {
 	pins        map[[16]byte]int // volumes that are kept whole, and how often each was pinned
 	pinPending  int              // blocks of theirs that wait for their write
 	ghosts      ghost.List
+	passed      uint64 // blocks that were offered to a full cache and that it did not remember
 	tick        uint32
 	evicted     int64
 	limit       int // segments
@@ -261,6 +262,35 @@ func (t *Tier) unpin(s *segment, i int, slot uint32) {
 // at once.
 func (t *Tier) Put(id ID, objectSize int64, block uint32, data []byte) {
 	t.put(id, objectSize, block, data, false)
+}
+
+// Offer is Put for a block that a read has fetched, and that may never be read again. While the cache is full it takes what it remembers, because that was offered
+// or evicted not long ago, and one in eight of the others, so that a new working set finds its way in; the rest are remembered, and cost no write. A pinned volume's
+// blocks are always taken.
+func (t *Tier) Offer(id ID, objectSize int64, block uint32, data []byte) {
+	if t.worth(&id, block) {
+		t.put(id, objectSize, block, data, false)
+	}
+}
+
+// admitEvery is the share of new blocks that a full cache takes. Measured on the traces of bench/compare: with 1, which is plain S3-FIFO, three to eight times as
+// many blocks are written for at most 0.4 points of the hit ratio; with none, Pebble's blocks lose 1.5 points.
+const admitEvery = 8
+
+func (t *Tier) worth(id *ID, block uint32) bool {
+	h := blockHash(id, block)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	full := len(t.free) == 0 && (len(t.segments) >= t.limit || time.Now().Before(t.growAfter))
+	if !full || t.pins[id.Volume] > 0 || t.ghosts.Has(h) {
+		return true
+	}
+	if t.passed++; t.passed%admitEvery == 0 {
+		return true
+	}
+	t.ghosts.Put(h)
+	t.m.passedOver.Add(1)
+	return false
 }
 
 // PutWait is Put that waits for a full buffer: for what somebody has asked to be fetched.
