@@ -461,3 +461,29 @@ func BenchmarkPut4K(b *testing.B) {
 	files, dirs := s.Syncs()
 	b.ReportMetric(float64(files+dirs)/float64(b.N), "syncs/op")
 }
+
+// TestDirectoriesOfOthersStay: an empty directory gives way to an object, but not where another process may be about to put something below it.
+func TestDirectoriesOfOthersStay(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, nil)
+	mustPut(t, s, "gone/once/1", "x")
+	mustPut(t, s, "other", "x")
+	if err := s.Delete(t.Context(), []string{"gone/once/1"}); err != nil {
+		t.Fatal(err)
+	}
+	beside := open(t, dir, &Options{Beside: true})
+	if err := beside.putString(t, "gone", "x"); driver.KindOf(err) != driver.KindInvalid || !strings.Contains(err.Error(), "mode=beside") {
+		t.Errorf("beside a writer: %v", err)
+	}
+	if err := errors.Join(beside.Close(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	shared := open(t, dir, &Options{NoGuard: true})
+	if err := shared.putString(t, "gone", "x"); driver.KindOf(err) != driver.KindInvalid || !strings.Contains(err.Error(), "guard=off") {
+		t.Errorf("without the guard: %v", err)
+	}
+	if err := shared.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, open(t, dir, nil), "gone", "x")
+}
