@@ -70,7 +70,7 @@ func BenchmarkStateColdUpdates(b *testing.B) {
 			name    string
 			round   func(b *testing.B, u updater, pick picker, updates int) span
 			updates int
-		}{{"blocking", blocking, 3_200}, {"blocking1000", blocking1000, 12_000}, {"async", async, 12_000}} {
+		}{{"blocking", blocking, 3_200}, {"blocking1000", blocking1000, 60_000}, {"async", async, 60_000}} {
 			b.Run(keys.name+"/"+mode.name, func(b *testing.B) {
 				var remote, onDisk, raw span
 				var gets int64
