@@ -88,9 +88,13 @@ func TestNoLostUpdates(t *testing.T) {
 type gate struct {
 	entered atomic.Int64
 	open    chan struct{}
+	once    sync.Once
 }
 
 func newGate() *gate { return &gate{open: make(chan struct{})} }
+
+// letGo ends the waiting, also for a test that has failed.
+func (g *gate) letGo() { g.once.Do(func() { close(g.open) }) }
 
 func (g *gate) reduce(a, b int64) int64 {
 	g.entered.Add(1)
@@ -135,7 +139,7 @@ func TestSlowKeysHoldUpNobodyElse(t *testing.T) {
 		t.Fatal("the gate is closed")
 	default:
 	}
-	close(g.open)
+	g.letGo()
 	m := must(behind.Wait(ctx))(t)
 	equal(t, "sum", m.V, 2)
 }
@@ -168,7 +172,7 @@ func TestLimits(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- wait(ctx, waiting(ctx, IntKey(6), 1)) }()
 	until(t, "one waits", func() bool { return b.Metrics().Waits >= 4 })
-	close(g.open)
+	g.letGo()
 	ok(t, <-done)
 	for _, f := range fs {
 		must(f.Wait(ctx))(t)
@@ -193,7 +197,7 @@ func TestActiveLimit(t *testing.T) {
 	}
 	until(t, "three run", func() bool { return g.entered.Load() == 3 })
 	equal(t, "active", b.Metrics().Active, 3)
-	close(g.open)
+	g.letGo()
 	for _, f := range fs {
 		must(f.Wait(ctx))(t)
 	}
@@ -213,7 +217,7 @@ func TestCancellation(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	close(g.open)
+	g.letGo()
 	if _, err := second.Wait(ctx); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
@@ -273,7 +277,7 @@ func TestCloseDrains(t *testing.T) {
 	if err := r.Add(ctx, IntKey(1), 1); !errors.Is(err, ErrClosed) {
 		t.Fatal(err)
 	}
-	close(g.open)
+	g.letGo()
 	ok(t, <-closed)
 	for i, f := range fs {
 		m := must(f.Wait(ctx))(t)

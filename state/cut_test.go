@@ -13,6 +13,7 @@ func TestOnlyNewerWritesWaitForASnapshot(t *testing.T) {
 	o.Active = 2
 	g := newGate()
 	b := create(t, root, o)
+	t.Cleanup(g.letGo)
 	r := must(NewReducing(b, ReducingDescriptor[int64]{Name: "r", Codec: Int64, Reduce: g.reduce}))(t)
 	v := must(NewValue(b, ValueDescriptor[int64]{Name: "v", Codec: Int64}))(t)
 	for k := range int64(20) {
@@ -36,6 +37,11 @@ func TestOnlyNewerWritesWaitForASnapshot(t *testing.T) {
 		}
 	}
 	until(t, "what is written is held", func() bool {
+		select {
+		case <-newer[0].Done(): // it is not: see below
+			return true
+		default:
+		}
 		b.core.mu.Lock()
 		defer b.core.mu.Unlock()
 		return b.core.cut.held.len() == 20
@@ -49,7 +55,7 @@ func TestOnlyNewerWritesWaitForASnapshot(t *testing.T) {
 		default:
 		}
 	}
-	close(g.open)
+	g.letGo()
 	must(slow.Wait(ctx))(t)
 	must(behind.Wait(ctx))(t)
 	st := must(s.Wait(ctx))(t)
@@ -97,7 +103,7 @@ func TestHeldWritesOutliveTheirSnapshot(t *testing.T) {
 			if how == "abort" {
 				ok(t, s.Abort())
 				must(held.Wait(ctx))(t) // though the slow one goes on
-				close(g.open)
+				g.letGo()
 				must(slow.Wait(ctx))(t)
 				snapshot(t, b, 2, "")
 				return
@@ -108,7 +114,7 @@ func TestHeldWritesOutliveTheirSnapshot(t *testing.T) {
 				_, _, err := v.Get(ctx, IntKey(2))
 				return errors.Is(err, ErrClosed)
 			})
-			close(g.open)
+			g.letGo()
 			ok(t, <-closed)
 			must(slow.Wait(ctx))(t)
 			must(held.Wait(ctx))(t)
