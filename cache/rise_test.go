@@ -92,3 +92,55 @@ func checkRise(dir string, damaged bool) error {
 	}
 	return nil
 }
+
+// A full disk tier takes what is written, what somebody asked to be fetched and the ends of objects, each time; of what is
+// only read it passes over most. (Pinned volumes: disk.TestOffer.)
+func TestWhatAFullDiskTakes(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		o := small(128)
+		o.Disk = disk.Options{Dir: dir, Size: 256 << 10, Reserve: -1}
+		c := newCache(t, o)
+		num := uint64(0)
+		for c.Metrics().Disk.PassedOver == 0 {
+			if num++; num > 1000 {
+				t.Fatal("nothing is passed over")
+			}
+			if err := readCheck(ctx, c, &testSource{num: num, size: kib}, 0, kib, Random); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		const n = 24
+		for _, way := range []struct {
+			name     string
+			from, to int // blocks of n that are taken
+			bring    func(s *testSource) error
+		}{
+			{"read", 1, n / 4, func(s *testSource) error { return readCheck(ctx, c, s, 0, kib, Random) }},
+			{"the end", n, n, func(s *testSource) error { return readCheck(ctx, c, s, 0, kib, Tail) }},
+			{"written", n, n, func(s *testSource) error {
+				c.Insert(s.object().ID, kib, 0, content(s.num, 0, kib), ReasonWrite)
+				return nil
+			}},
+			{"warmed", n, n, func(s *testSource) error { _, err := c.Warm(ctx, s.object()); return err }},
+		} {
+			taken := 0
+			for range n {
+				num++
+				s := &testSource{num: num, size: kib}
+				if err := way.bring(s); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				if c.disk.Has(disk.ID(s.object().ID), 0) {
+					taken++
+				}
+			}
+			if taken < way.from || taken > way.to {
+				t.Errorf("%s: %d of %d blocks were taken, want %d to %d", way.name, taken, n, way.from, way.to)
+			}
+		}
+	})
+}
