@@ -190,6 +190,56 @@ func checkFullDisk(dir string) (err error) {
 	return c.settled()
 }
 
+// Two writers that meet the full disk at the same time take one segment from it, not two: the first one has made room.
+func TestFullDiskMetTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		if err := checkFullDiskMetTwice(t.TempDir()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// checkFullDiskMetTwice runs in virtual time.
+func checkFullDiskMetTwice(dir string) (err error) {
+	var met atomic.Int64 // writes that must fail, when it is not negative
+	met.Store(-1)
+	both := make(chan struct{})
+	o := testOptions(dir, 200)
+	o.System = &faultySystem{fail: func(op string, _ int64, p []byte) (int, error) {
+		if op != "write" || met.Load() < 0 {
+			return len(p), nil
+		}
+		switch n := met.Add(1); {
+		case n > writers:
+			return len(p), nil
+		case n == writers:
+			close(both)
+		}
+		<-both
+		return 0, syscall.ENOSPC
+	}}
+	c, err := Open(o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	for num := range uint64(20) {
+		c.putAll(num)
+	}
+	before := c.Metrics()
+	met.Store(0)
+	for b := range uint32(writers) {
+		c.Put(testID(104), objectSize(104), b, blockOf(104, b)) // of seven blocks
+	}
+	c.idle()
+	if m := c.Metrics(); m.Shrunk != 1 || m.WriteErrors != writers || before.Capacity-m.Capacity != c.layout.size() {
+		return fmt.Errorf("%d writers that met the full disk made the cache smaller by %d bytes, a segment is %d: %v",
+			writers, before.Capacity-m.Capacity, c.layout.size(), m)
+	}
+	c.idle()
+	return c.settled()
+}
+
 // A disk that is full, or that fails, while the directory is opened makes the cache small, and no error of it.
 func TestOpenOnAFailingDisk(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EIO} {

@@ -25,6 +25,7 @@ func TestMutants(t *testing.T) {
 		"cache/disk-never-back":               reads,
 		"cache/disk-silent":                   writes,
 		"cache/disk-full-is-failure":          checkFullDisk,
+		"cache/disk-full-shrinks-twice":       checkFullDiskMetTwice,
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer mutant.Activate(mutant.ID(name))()

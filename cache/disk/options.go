@@ -50,6 +50,7 @@ const (
 	firstProbe  = time.Second
 	lastProbe   = time.Minute
 	growBackoff = 10 * time.Second // after a full disk
+	writers     = 2                // goroutines that write blocks
 	spaceEvery  = 1024             // writes between two looks at the free space
 )
 

@@ -103,7 +103,7 @@ func Open(o *Options) (*Tier, error) {
 	for range count {
 		t.buffers <- nil // made when first used
 	}
-	for range 2 {
+	for range writers {
 		t.writers.Go(t.write)
 	}
 	return t, nil

@@ -50,6 +50,7 @@ func (t *Tier) store(j job, rec []byte) {
 		sums[k] = crc32.Checksum(b[:n], castagnoli)
 		b = b[n:]
 	}
+	removed := t.m.segmentsRemoved.Load()
 	err := t.writeSlot(s, i, j, sums, rec)
 	full := err != nil && noSpace(err) && !mutant.On("cache/disk-full-is-failure")
 	switch {
@@ -76,7 +77,7 @@ func (t *Tier) store(j job, rec []byte) {
 		t.m.writeErrors.Add(1)
 	}
 	if full {
-		t.shrink(1)
+		t.shrink(1, removed)
 	}
 }
 
@@ -180,16 +181,23 @@ func (t *Tier) add(s *segment) { t.segments = append(t.segments, s) }
 
 // keepReserve shrinks the cache when others have taken the disk's free space.
 func (t *Tier) keepReserve() {
+	removed := t.m.segmentsRemoved.Load()
 	free, err := t.o.System.Free(t.dir.path)
 	if err == nil && free < t.o.Reserve {
-		t.shrink(1 + int((t.o.Reserve-free)/t.layout.size()))
+		t.shrink(1+int((t.o.Reserve-free)/t.layout.size()), removed)
 	}
 }
 
-// shrink removes the last count segments, with what is in them, and keeps the cache from growing at once again.
-func (t *Tier) shrink(count int) {
+// shrink removes the last count segments, with what is in them, and keeps the cache from growing at once again. Removed is how many were removed before
+// the caller looked at the disk: if others have gone since, there may be room again, and the next write will tell.
+func (t *Tier) shrink(count int, removed int64) {
 	t.growing.Lock()
 	t.mu.Lock()
+	if t.m.segmentsRemoved.Load() != removed && !mutant.On("cache/disk-full-shrinks-twice") {
+		t.mu.Unlock()
+		t.growing.Unlock()
+		return
+	}
 	t.growAfter = time.Now().Add(growBackoff)
 	before := len(t.segments)
 	t.cut(max(before-count, 0))
