@@ -104,6 +104,8 @@ func TestBodyFails(t *testing.T) {
 		{"a shorter range", 200, []http.HandlerFunc{head("Content-Range", "bytes 0-99/1000")}, driver.KindCorrupt},
 		{"a longer range", 50, []http.HandlerFunc{head("Content-Range", "bytes 0-99/1000")}, driver.KindCorrupt},
 		{"no sense in Content-Range", 100, []http.HandlerFunc{head("Content-Range", "bytes */1000")}, driver.KindCorrupt},
+		{"a range of an object of no size", 100, []http.HandlerFunc{head("Content-Range", "bytes 0-99/*")}, driver.KindCorrupt},
+		{"a range beyond the object's size", 100, []http.HandlerFunc{head("Content-Range", "bytes 0-99/50")}, driver.KindCorrupt},
 		{"past the end", 100, []http.HandlerFunc{refuse(416, "InvalidRange")}, driver.KindRange},
 		{"past the end, no code", 100, []http.HandlerFunc{status(416)}, driver.KindRange},
 		{"no length", -1, []http.HandlerFunc{func(w http.ResponseWriter, _ *http.Request) {

@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -146,6 +147,25 @@ func TestDeleteBatches(t *testing.T) {
 			t.Errorf("one refusal kept %v from being tried", d.batches)
 		}
 	})
+	t.Run("a refusal goes before what may pass", func(t *testing.T) {
+		for _, codes := range []map[string]string{
+			{"vol/d/0003": "InternalError", "vol/d/0007": "AccessDenied"},
+			{"vol/d/0003": "AccessDenied", "vol/d/0007": "InternalError"},
+		} {
+			d := &deletes{forever: true, codes: codes}
+			err := d.store(t).Delete(t.Context(), keys[:10])
+			var e *driver.Error
+			if !errors.Is(err, fs.ErrPermission) || len(d.batches) != 1 || !errors.As(err, &e) || e.Path != "s3://bucket/vol/d/000" {
+				t.Errorf("%v: %v after batches %v", codes, err, d.batches)
+			}
+		}
+	})
+	t.Run("gone is deleted", func(t *testing.T) {
+		d := &deletes{forever: true, codes: map[string]string{"vol/d/0003": "NoSuchKey", "vol/d/0007": "NoSuchVersion"}}
+		if err := d.store(t).Delete(t.Context(), keys[:10]); err != nil || len(d.batches) != 1 {
+			t.Errorf("%v after batches %v", err, d.batches)
+		}
+	})
 	t.Run("unknown code", func(t *testing.T) {
 		d := &deletes{forever: true, codes: map[string]string{"vol/d/0007": "Whatever"}}
 		if err := d.store(t).Delete(t.Context(), keys[:10]); driver.KindOf(err) != driver.KindOther || len(d.batches) != 3 {
@@ -249,6 +269,7 @@ func TestBadSettings(t *testing.T) {
 		"s3://bucket/p":                                                   "no region",
 		"s3:///p":                                                         "no bucket",
 		"s3:bucket":                                                       "want s3://",
+		"s3://bucket/p?region=r#x":                                        "want s3://",
 		"s3://bucket/a//b?region=r":                                       "empty segment",
 		"s3://bucket/a%20b?region=r":                                      "not legal",
 		"s3://bucket/" + strings.Repeat("abcdefgh/", 57) + "?region=r":    "prefix of",
@@ -308,6 +329,34 @@ func TestNoCredentials(t *testing.T) {
 	}
 }
 
+// TestCredentialsThatAreRenewed: a machine's role whose source fails for a moment has had credentials before, so that it is asked again.
+func TestCredentialsThatAreRenewed(t *testing.T) {
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_SESSION_TOKEN"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
+	expired := func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"AccessKeyId":"role","SecretAccessKey":%q,"Token":%q,"Expiration":"2020-01-01T00:00:00Z"}`, topSecret, topToken)
+	}
+	source := newFake(t, expired, status(http.StatusBadRequest), expired)
+	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", source.URL)
+	var retries []s3.Retry
+	f := newFake(t, ok)
+	s := f.store(t, func(c *s3.Config) {
+		c.AccessKey, c.SecretKey, c.SessionToken = "", driver.Secret{}, driver.Secret{}
+		c.OnRetry = func(r s3.Retry) { retries = append(retries, r) }
+	})
+	for range 2 {
+		if err := s.Put(t.Context(), "k", []byte("v"), driver.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(retries) != 1 || !strings.Contains(retries[0].Err.Error(), "renewing credentials") || source.count() != 3 || f.count() != 2 {
+		t.Errorf("%d requests after %d for credentials, repeated for %+v", f.count(), source.count(), retries)
+	}
+}
+
 // TestProfile: the shared files of the SDK work, endpoint included.
 func TestProfile(t *testing.T) {
 	f := newFake(t, ok)
@@ -357,6 +406,27 @@ func TestCloseWaits(t *testing.T) {
 	s.Close()
 	if !ended.Load() {
 		t.Error("Close returned before a call under way had ended")
+	}
+}
+
+// TestCloseWithAForgottenBody: Close does not wait for a reader that never comes back, and ends its body.
+func TestCloseWithAForgottenBody(t *testing.T) {
+	s := newFake(t, object([]byte("0123456789"), `"e"`, 5, true)).store(t, nil)
+	body, err := s.Get(t.Context(), "k", 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(body, make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := body.Read(make([]byte, 5)); n != 0 || driver.KindOf(err) != driver.KindClosed {
+		t.Errorf("%d bytes of a closed store: %v", n, err)
+	}
+	if err := body.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -178,6 +178,14 @@ func TestBigCreateAsksBeforeItRepeats(t *testing.T) {
 	}
 }
 
+// TestBigOverwriteDoesNotAsk: that an object is there says nothing of an overwrite, which is sent again.
+func TestBigOverwriteDoesNotAsk(t *testing.T) {
+	f := newFake(t, hangUp, ok)
+	if err := f.store(t, nil).Put(t.Context(), "k", make([]byte, 1<<20), driver.PutOptions{}); err != nil || !slices.Equal(f.seen(), []string{"PUT", "PUT"}) {
+		t.Errorf("%v after %q", err, f.seen())
+	}
+}
+
 // TestPutSendsChecksum and the conditions of encryption.
 func TestPutSendsChecksum(t *testing.T) {
 	f := newFake(t, ok)

@@ -56,6 +56,8 @@ func TestWarnings(t *testing.T) {
 		{"cheaper but readable", settings{lifecycle: rule("Enabled", all, colder)}, ""},
 		{"locks", settings{lock: "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention><Mode>COMPLIANCE</Mode><Days>9</Days></DefaultRetention></Rule></ObjectLockConfiguration>"}, "COMPLIANCE"},
 		{"could lock", settings{lock: "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>"}, ""},
+		{"could lock, by a rule without a period", settings{lock: "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule></Rule></ObjectLockConfiguration>"}, ""},
+		{"says nothing of locks", settings{lock: "<Other></Other>"}, ""},
 		{"versions", settings{versioning: "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"}, "old versions"},
 		{"no more versions", settings{versioning: "<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>"}, ""},
 	} {
