@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/forst-go/forst/forstfs/driver"
@@ -45,10 +46,12 @@ func TestBodyResumes(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			f := newFake(t, tc.steps...)
+			told := 0
 			s := f.store(t, func(c *s3.Config) {
 				if tc.name == "stall" {
 					c.AttemptTimeout = 500 * time.Millisecond
 				}
+				c.OnRetry = func(r s3.Retry) { told++ }
 			})
 			r, err := s.Get(t.Context(), "k", tc.off, tc.n)
 			if err != nil {
@@ -65,6 +68,9 @@ func TestBodyResumes(t *testing.T) {
 			}
 			if !slices.Equal(f.seen(), tc.want) {
 				t.Errorf("requests %q, want %q", f.seen(), tc.want)
+			}
+			if tc.name == "before the first byte" && told != 1 {
+				t.Errorf("told of %d repetitions, want 1", told)
 			}
 		})
 	}
@@ -233,6 +239,53 @@ func TestBodyEndsWithItsContext(t *testing.T) {
 		}
 		r.Close()
 	})
+}
+
+// TestBodyOfASlowReader: only a wait for the store counts against the store's time, however long its reader takes between two reads.
+func TestBodyOfASlowReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gets := 0
+		s, err := s3.Open(t.Context(), &s3.Config{Bucket: "bucket", Endpoint: "http://store", AccessKey: "a", SecretKey: driver.NewSecret(topSecret),
+			WrapTransport: over(func(r *http.Request) (*http.Response, error) {
+				gets++
+				return &http.Response{StatusCode: 200, Header: http.Header{"Etag": {`"e"`}, "Content-Length": {"4"}}, ContentLength: 4, Request: r,
+					Body: io.NopCloser(&bodyOf{r.Context(), strings.NewReader("abcd")})}, nil
+			})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		r, err := s.Get(t.Context(), "k", 0, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		var got []byte
+		for range 4 {
+			time.Sleep(time.Hour)
+			b := make([]byte, 1)
+			if _, err := io.ReadFull(r, b); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, b...)
+		}
+		if string(got) != "abcd" || gets != 1 {
+			t.Errorf("%q by %d GETs", got, gets)
+		}
+	})
+}
+
+// bodyOf is the body of an answer: it ends with its request.
+type bodyOf struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (b *bodyOf) Read(p []byte) (int, error) {
+	if err := b.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return b.r.Read(p)
 }
 
 // TestCloseOfAStalledBody does not wait for the rest.
