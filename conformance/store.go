@@ -54,7 +54,7 @@ func (c StoreCase) Run(tb TB, m Maker) {
 // StoreCases lists all cases in the order in which RunStore runs them.
 func StoreCases() []StoreCase {
 	return slices.Concat(storePutCases, storeAtomicCases, storeIfAbsentCases, storeGetCases, storeListCases,
-		storeDeleteCases, storeErrorCases, storeCloseCases)
+		storeDeleteCases, storeErrorCases, storeKeptCases, storeCloseCases)
 }
 
 // RunStore checks that a store keeps the contract of package driver: each case is a subtest with a fresh root. The cases

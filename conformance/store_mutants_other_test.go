@@ -14,6 +14,20 @@ import (
 )
 
 var otherMutants = []mutant{
+	{"contexts-of-reads-are-kept", "kept/nothing-of-calls-that-are-over", func(b *broken) {
+		var all []context.Context
+		b.get = func(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
+			all = append(all, ctx)
+			return b.Store.Get(ctx, key, off, n)
+		}
+	}},
+	{"contexts-of-lists-are-kept", "kept/nothing-of-calls-that-are-over", func(b *broken) {
+		stops := map[context.Context]func() bool{}
+		b.list = func(ctx context.Context, prefix, after string) iter.Seq2[driver.Info, error] {
+			stops[ctx] = context.AfterFunc(ctx, func() {})
+			return b.Store.List(ctx, prefix, after)
+		}
+	}},
 	{"keys-are-cleaned", "errors/illegal-keys-are-refused", func(b *broken) {
 		b.put = func(ctx context.Context, key string, data []byte, o driver.PutOptions) error {
 			return b.Store.Put(ctx, strings.Trim(path.Clean(key), "/"), data, o)

@@ -25,6 +25,8 @@ import (
 //
 // Drivers retry transient failures themselves, within their own deadline. A request may therefore reach the store more
 // than once, and late; with IfAbsent that shows as KindExist for an object that this very call created.
+//
+// An open store must not keep anything of calls that are over and of readers that are closed: a process uses it for months.
 type Store interface {
 	// Put stores data as the object key. The object becomes visible at once and as a whole, to Get, Stat and List, and
 	// is durable when Put returns nil. Nobody ever sees a part of it, whatever happens to the caller or the store.
