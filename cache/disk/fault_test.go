@@ -142,6 +142,18 @@ func checkBypass(dir, op string) (err error) {
 	return c.settled()
 }
 
+// openFilled opens a cache and puts twenty objects into it.
+func openFilled(o *Options) (*Tier, error) {
+	c, err := Open(o)
+	if err != nil {
+		return nil, err
+	}
+	for num := range uint64(20) {
+		c.putAll(num)
+	}
+	return c, nil
+}
+
 // A full disk makes the cache smaller, bypasses nothing, and lets it grow again later.
 func TestFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -163,14 +175,11 @@ func checkFullDisk(dir string) (err error) {
 	}}
 	told := int64(0)
 	o.OnShrink = func(given, left int64) { told += given }
-	c, err := Open(o)
+	c, err := openFilled(o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	for num := range uint64(20) {
-		c.putAll(num)
-	}
 	before := c.Metrics()
 	full.Store(true)
 	c.putAll(100)
@@ -218,14 +227,11 @@ func checkFullDiskMetTwice(dir string) (err error) {
 		<-both
 		return 0, syscall.ENOSPC
 	}}
-	c, err := Open(o)
+	c, err := openFilled(o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	for num := range uint64(20) {
-		c.putAll(num)
-	}
 	before := c.Metrics()
 	met.Store(0)
 	for b := range uint32(writers) {
@@ -236,7 +242,6 @@ func checkFullDiskMetTwice(dir string) (err error) {
 		return fmt.Errorf("%d writers that met the full disk made the cache smaller by %d bytes, a segment is %d: %v",
 			writers, before.Capacity-m.Capacity, c.layout.size(), m)
 	}
-	c.idle()
 	return c.settled()
 }
 
@@ -323,6 +328,41 @@ func TestReserve(t *testing.T) {
 	c.keepReserve()
 	if m := c.Metrics(); m.Capacity >= before.Capacity {
 		t.Errorf("nothing was given back: %v", m)
+	}
+	if err := c.settled(); err != nil {
+		t.Error(err)
+	}
+}
+
+// shrunkMeanwhile is a disk whose free space another writer has changed by the time that it is told.
+type shrunkMeanwhile struct {
+	*faultySystem
+	meanwhile func()
+}
+
+func (s *shrunkMeanwhile) Free(dir string) (int64, error) {
+	free, err := s.faultySystem.Free(dir)
+	if s.meanwhile != nil {
+		s.meanwhile()
+	}
+	return free, err
+}
+
+// What others have given back since the disk was asked is not given back again.
+func TestReserveMetTwice(t *testing.T) {
+	sys := &shrunkMeanwhile{faultySystem: &faultySystem{}}
+	o := testOptions(t.TempDir(), 200)
+	o.Reserve = 1 << 30
+	o.System = sys
+	c := openTier(t, o)
+	for num := range uint64(20) {
+		c.putAll(num)
+	}
+	sys.space.Store(1<<30 - 1)
+	sys.meanwhile = func() { c.shrink(1, c.m.segmentsRemoved.Load()) }
+	c.keepReserve()
+	if m := c.Metrics(); m.Shrunk != 1 {
+		t.Errorf("%d segments given back for one shortage: %v", m.Shrunk, m)
 	}
 	if err := c.settled(); err != nil {
 		t.Error(err)

@@ -23,7 +23,7 @@ type faultyNet struct {
 	after    int64        // bytes that come over one of them
 
 	mu     sync.Mutex
-	silent chan struct{} // not nil: nothing comes from the NameNode any more; closed when somebody waits for it
+	silent func() // not nil: nothing comes from the NameNode any more; told when somebody waits for it
 }
 
 // over puts a store's connections on the network.
@@ -43,18 +43,18 @@ func (f *faultyNet) over(t *testing.T, rawURL string) *hdfs.Config {
 func (f *faultyNet) silence() <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.silent = make(chan struct{})
-	return f.silent
+	waits := make(chan struct{})
+	f.silent = sync.OnceFunc(func() { close(waits) })
+	return waits
 }
 
 type faultyConn struct {
 	net.Conn
-	f     *faultyNet
-	data  bool
-	n     int64
-	once  sync.Once
-	gone  chan struct{}
-	heard sync.Once
+	f    *faultyNet
+	data bool
+	n    int64
+	once sync.Once
+	gone chan struct{}
 }
 
 func (c *faultyConn) Read(p []byte) (int, error) {
@@ -63,7 +63,7 @@ func (c *faultyConn) Read(p []byte) (int, error) {
 	c.f.mu.Unlock()
 	switch {
 	case !c.data && silent != nil:
-		c.heard.Do(func() { close(silent) })
+		silent()
 		<-c.gone
 		return 0, net.ErrClosed
 	case c.data && c.f.cuts.Load() > 0:
@@ -133,7 +133,11 @@ func TestCancelBeforeASilentNamenode(t *testing.T) {
 		_, err := s.Stat(ctx, "key")
 		ended <- err
 	}()
-	<-waits
+	select {
+	case <-waits:
+	case err := <-ended:
+		t.Fatalf("the silent NameNode answered: %v", err)
+	}
 	cancel()
 	select {
 	case err := <-ended:
